@@ -1,0 +1,88 @@
+// From plain numbers to the Prometheus text format. What a metric is called and means stands in one table.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "usher/metrics/counters.h"
+#include "usher/metrics/outcome.h"
+
+namespace usher {
+
+/// Sums over all workers, taken at one moment; a value.
+struct HistogramTotals {
+  std::array<std::uint64_t, DurationHistogram::bucket_count> buckets{};
+  std::uint64_t sum_ns = 0;
+  void add(const DurationHistogram& histogram) noexcept;
+  void add(const HistogramTotals& other) noexcept;
+  [[nodiscard]] std::uint64_t count() const noexcept;
+};
+
+struct ListenerTotals {
+  std::string name;
+  std::string datapath = "proxy";
+  std::uint64_t accepted = 0;
+  std::uint64_t active = 0;
+  std::array<std::uint64_t, outcome_count> closed{};
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  HistogramTotals duration;
+};
+
+struct BackendTotals {
+  std::string name;
+  bool up = false;
+  std::uint64_t active = 0;
+  std::uint64_t connections = 0;
+  std::array<std::uint64_t, connect_failure_count> connect_failures{};
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  std::uint64_t checks_passed = 0;
+  std::uint64_t checks_failed = 0;
+  std::uint64_t flips = 0;
+};
+
+struct PoolTotals {
+  std::string name;
+  std::vector<BackendTotals> backends;
+  HistogramTotals connect_duration;
+  std::uint64_t queue_length = 0;
+};
+
+struct WorkerTotals {
+  std::uint32_t index = 0;
+  std::uint64_t turns = 0, completions = 0, operations_submitted = 0, operations_completed = 0, operations_in_flight = 0;
+  std::uint64_t stale_completions = 0, bytes_filled = 0, bytes_drained = 0, bytes_piped = 0, bytes_discarded = 0;
+  std::uint64_t pipes_open = 0, pipes_leased = 0, pipes_short = 0, accept_errors = 0, sessions = 0, steered = 0;
+  static WorkerTotals of(std::uint32_t index, const WorkerCounters& counters) noexcept;
+};
+
+struct Totals {
+  std::string version;
+  std::vector<ListenerTotals> listeners;
+  std::vector<PoolTotals> pools;
+  std::vector<WorkerTotals> workers;
+  std::uint64_t reloads_applied = 0;
+  std::uint64_t reloads_refused = 0;
+  bool steering = false;  ///< eBPF chooses the worker
+  std::uint64_t open_descriptors = 0;
+};
+
+enum class MetricType { counter, gauge, histogram };
+struct MetricDescription {
+  std::string_view name;
+  MetricType type;
+  std::string_view help;
+};
+/// Every metric there is, in the order in which they are written.
+[[nodiscard]] std::span<const MetricDescription> metric_descriptions() noexcept;
+
+/// The text format, version 0.0.4. Label values are escaped. Thread safe.
+[[nodiscard]] std::string render_prometheus(const Totals& totals);
+
+}  // namespace usher

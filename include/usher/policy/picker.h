@@ -1,0 +1,37 @@
+// Picker: from a backend list and the board to an order of candidates for one connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "usher/base/rng.h"
+#include "usher/policy/backend.h"
+#include "usher/policy/board.h"
+#include "usher/policy/options.h"
+
+namespace usher {
+
+/// Built once from a pool's list, then only asked; shared by all workers (pick is const and thread safe; the little that
+/// moves inside, such as round_robin's position, is atomic). Allocates nothing and takes no lock while picking.
+class Picker {
+ public:
+  virtual ~Picker() = default;
+  Picker(const Picker&) = delete;
+  Picker& operator=(const Picker&) = delete;
+
+  /// Writes candidates, best first, as indexes into the list that the picker was made of; each at most once, and only those
+  /// that may be used now: enabled, healthy (or the pool is in panic), below max_connections, weight above 0, of the lowest
+  /// tier that has any. Returns how many were written; 0 = no backend. `key` is the hash of what the pool keys on.
+  virtual std::size_t pick(std::uint64_t key, Rng& rng, std::span<std::uint32_t> order) const noexcept = 0;
+
+ protected:
+  Picker() = default;
+};
+
+/// `board` must outlive the picker. An empty list is fine: pick answers 0.
+std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::span<const Backend> backends, const Board& board);
+
+}  // namespace usher
