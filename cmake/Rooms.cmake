@@ -7,6 +7,10 @@ target_compile_definitions(usher_flags INTERFACE SPDLOG_COMPILED_LIB SPDLOG_FMT_
                            USHER_VERSION="${PROJECT_VERSION}")
 target_compile_options(usher_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wswitch-enum
                        -Wnon-virtual-dtor -Woverloaded-virtual)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # A false alarm in std::string's own code (GCC bug 105651).
+  target_compile_options(usher_flags INTERFACE -Wno-restrict)
+endif()
 if(USHER_WERROR)
   target_compile_options(usher_flags INTERFACE -Werror)
 endif()

@@ -1,0 +1,47 @@
+// PipePool: a worker's pipes, leased to a flow from a fill to the end of its drain.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "usher/base/fd.h"
+
+namespace usher {
+
+/// Names a leased pipe; `none` when a flow has none.
+enum class PipeId : std::uint16_t { none = 0xffff };
+
+/// Not thread safe. pipe2(2) is called only while fewer than `pipes_max` exist; what comes back empty is used again, what
+/// comes back with bytes in it is closed. Allocates only in its constructor.
+class PipePool {
+ public:
+  explicit PipePool(std::uint16_t pipes_max);
+
+  /// PipeId::none when there is none to have: all are leased, or the kernel refuses another (EMFILE, ENFILE, ENOMEM).
+  PipeId lease() noexcept;
+  /// REQUIRES: the pipe is empty.
+  void give_back(PipeId pipe) noexcept;
+  /// Closes a pipe that still holds bytes.
+  void scrap(PipeId pipe) noexcept;
+
+  [[nodiscard]] const Fd& read_end(PipeId pipe) const noexcept { return pipes_[static_cast<std::uint16_t>(pipe)].read_end; }
+  [[nodiscard]] const Fd& write_end(PipeId pipe) const noexcept { return pipes_[static_cast<std::uint16_t>(pipe)].write_end; }
+  [[nodiscard]] std::uint32_t open() const noexcept { return open_; }
+  [[nodiscard]] std::uint32_t leased() const noexcept { return leased_; }
+  /// The errno of the last refusal by the kernel, 0 = none so far.
+  [[nodiscard]] int last_refusal() const noexcept { return last_refusal_; }
+
+ private:
+  struct Pipe {
+    Fd read_end;
+    Fd write_end;
+  };
+  std::vector<Pipe> pipes_;
+  std::vector<std::uint16_t> idle_;    ///< open and empty
+  std::vector<std::uint16_t> unmade_;  ///< numbers without a pipe
+  std::uint32_t open_ = 0;
+  std::uint32_t leased_ = 0;
+  int last_refusal_ = 0;
+};
+
+}  // namespace usher

@@ -1,0 +1,187 @@
+// From an admitted client to a connected backend: the PROXY header, the choice, the dial, the next candidate.
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+
+#include "usher/relay/proxy_header.h"
+#include "worker/loop.h"
+
+namespace usher {
+namespace {
+
+/// Not the backend's fault: this host has run out of something.
+bool local_shortage(int code) noexcept {
+  return code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS || code == EADDRNOTAVAIL || code == EAGAIN;
+}
+
+ConnectFailure failure_of(int code) noexcept {
+  if (code == ECONNREFUSED || code == ECONNRESET) return ConnectFailure::refused;
+  if (code == ETIMEDOUT || code == ECANCELED) return ConnectFailure::timeout;
+  if (code == ENETUNREACH || code == EHOSTUNREACH || code == ENETDOWN || code == EHOSTDOWN) return ConnectFailure::unreachable;
+  if (code == EADDRNOTAVAIL || code == EADDRINUSE) return ConnectFailure::no_local_address;
+  return ConnectFailure::other;
+}
+
+Outcome outcome_of(int code) noexcept {
+  if (local_shortage(code)) return Outcome::shed;
+  return failure_of(code) == ConnectFailure::timeout ? Outcome::dial_timeout : Outcome::dial_refused;
+}
+
+std::uint64_t key_of(const Endpoint& client, HashKey part) noexcept {
+  const std::uint64_t seed = part == HashKey::source_port ? client.port() : 0;
+  return hash_bytes(client.address_bytes(), seed);
+}
+
+}  // namespace
+
+void Loop::read_greeting(std::uint32_t slot) noexcept {
+  Session& session = sessions_[slot];
+  const int fd = session.peer(Side::client).fd;
+  // The header stays in the socket until it is whole, so that nothing has to rest here meanwhile.
+  static thread_local std::array<std::uint8_t, proxy_header_v2_bytes_max> buffer;
+  const ssize_t seen = ::recv(fd, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (seen < 0) {
+    if (errno == EAGAIN || errno == EINTR) return;
+    return terminate(slot, Outcome::client_gone);
+  }
+  if (seen == 0) return terminate(slot, Outcome::client_gone);
+  const ProxyHeader header = parse_proxy_header({buffer.data(), static_cast<std::size_t>(seen)});
+  switch (header.state) {
+    case ProxyHeaderState::partial:
+      // A client that has said its last word will never complete it.
+      if (session.peer(Side::client).hung) terminate(slot, Outcome::client_gone);
+      return;
+    case ProxyHeaderState::bad: return terminate(slot, Outcome::bad_proxy_header);
+    case ProxyHeaderState::complete: break;
+  }
+  if (::recv(fd, nullptr, header.length, MSG_TRUNC | MSG_DONTWAIT) != static_cast<ssize_t>(header.length)) {
+    return terminate(slot, Outcome::internal);
+  }
+  wheel_.clear(slot);
+  if (!header.local) return choose(slot, header.source, header.destination);
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  Endpoint client;
+  Endpoint destination;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
+    client = Endpoint::from(reinterpret_cast<sockaddr*>(&address), length).unmapped();
+  }
+  length = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
+    destination = Endpoint::from(reinterpret_cast<sockaddr*>(&address), length).unmapped();
+  }
+  choose(slot, client, destination);
+}
+
+void Loop::choose(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept {
+  Session& session = sessions_[slot];
+  const PoolPlan& pool = *plans_[session.listener]->pool;
+  std::array<std::uint32_t, connect_attempts_max> order{};
+  const std::uint64_t key = pool.keyed ? key_of(client, pool.hash_key) : 0;
+  const std::size_t count = pool.picker->pick(key, rng_, std::span(order).first(pool.connect_attempts));
+  if (count == 0) return terminate(slot, Outcome::no_backend);
+  const auto dial_slot = dials_.acquire();
+  if (!dial_slot) return terminate(slot, Outcome::internal);  // there is a Dial for every session
+  Dial& dial = dials_[*dial_slot];
+  for (std::size_t i = 0; i < count; ++i) {
+    const Backend& backend = pool.backends[order[i]];
+    dial.candidates[i] = Dial::Candidate{backend.id.value, backend.address};
+  }
+  dial.count = static_cast<std::uint32_t>(count);
+  dial.connect_timeout_ms = pool.connect_timeout_ms;
+  dial.send_proxy = pool.send_proxy;
+  if (pool.bind_source) dial.bind_source = *pool.bind_source;
+  dial.client = client;
+  dial.destination = destination;
+  session.dial = *dial_slot;
+  session.stage = Stage::dialing;
+  session.idle_timeout_ms = pool.idle_timeout_ms;
+  session.half_close_timeout_ms = pool.half_close_timeout_ms;
+  if (pool.lifetime_ms != 0) {
+    // 10 % less or more, so that sessions that came together don't leave together.
+    session.lifetime_ms = static_cast<std::uint32_t>(pool.lifetime_ms * (0.9 + 0.2 * rng_.unit())) + 1;
+  }
+  dial_next(slot);
+}
+
+void Loop::dial_next(std::uint32_t slot) noexcept {
+  Session& session = sessions_[slot];
+  Dial& dial = dials_[session.dial];
+  while (true) {
+    if (dial.at == dial.count) return terminate(slot, dial.last_failure);
+    const Dial::Candidate& candidate = dial.candidates[dial.at];
+    session.backend = candidate.backend;
+    shared_.board[BackendId{candidate.backend}].active.fetch_add(1, std::memory_order_relaxed);
+    Fd socket(::socket(candidate.address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+    int code = socket ? 0 : errno;
+    if (code == 0) {
+      const int on = 1;
+      ::setsockopt(socket.number(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      if (dial.bind_source.set()) {
+        // The port is left to connect(2), which may then share one among destinations.
+        ::setsockopt(socket.number(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (::bind(socket.number(), dial.bind_source.data(), dial.bind_source.length()) != 0) code = errno;
+      }
+    }
+    if (code == 0) {
+      dial.started_at = now_;
+      ring_->connect(socket, candidate.address, tag(Op::connect, slot, Side::backend));
+      session.peer(Side::backend).fd = socket.release();
+      session.connecting = true;
+      ++session.owed;
+      wheel_.set(slot, now_ + std::chrono::milliseconds(dial.connect_timeout_ms));
+      return;
+    }
+    candidate_failed(slot, code);
+  }
+}
+
+/// Counts it, lets the backend go, and moves on to the next candidate without dialling it yet.
+void Loop::candidate_failed(std::uint32_t slot, int code) noexcept {
+  Session& session = sessions_[slot];
+  Dial& dial = dials_[session.dial];
+  sheet_.backend(session.backend).connect_failures[static_cast<std::size_t>(failure_of(code))].add();
+  dial.last_failure = outcome_of(code);
+  leave_backend(session);
+  if (Peer& backend = session.peer(Side::backend); backend.fd >= 0) {
+    const Fd closed(std::exchange(backend.fd, -1));
+  }
+  ++dial.at;
+}
+
+void Loop::on_connect(std::uint32_t slot, int result) noexcept {
+  Session& session = sessions_[slot];
+  wheel_.clear(slot);
+  if (result != 0) {
+    candidate_failed(slot, -result);
+    return dial_next(slot);
+  }
+  Dial& dial = dials_[session.dial];
+  const Duration took = now_ - dial.started_at;
+  shared_.board.note_latency(BackendId{session.backend}, took, now_);
+  BackendCounters& counters = sheet_.backend(session.backend);
+  counters.connections.add();
+  counters.connect_duration.note(took);
+  const bool greeted = dial.send_proxy == SendProxy::off || send_proxy_header(session, dial);
+  dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
+  if (!greeted) return terminate(slot, Outcome::backend_gone);
+  session.stage = Stage::relaying;
+  session.active_at = now_;
+  session.peer(Side::backend).writable = true;
+  poll(slot, Side::backend);
+  set_relay_deadline(slot);
+  mark_ready(slot);
+}
+
+/// A fresh socket's buffer always has room for it: anything short is a connection that is broken already.
+bool Loop::send_proxy_header(Session& session, const Dial& dial) noexcept {
+  std::array<std::uint8_t, proxy_header_built_bytes_max> header{};
+  const std::size_t length = dial.send_proxy == SendProxy::v1 ? build_proxy_header_v1(dial.client, dial.destination, header)
+                                                              : build_proxy_header_v2(dial.client, dial.destination, header);
+  return ::send(session.peer(Side::backend).fd, header.data(), length, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(length);
+}
+
+}  // namespace usher
