@@ -1,0 +1,345 @@
+// Supervisor: start, the control thread's wait, reload, drain.
+#include "control/supervisor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "control/notify.h"
+#include "usher/base/log.h"
+
+namespace usher {
+namespace {
+
+constexpr Duration housekeeping_interval = std::chrono::seconds(1);
+/// A shortage is said once, and again only after it has been over for this long.
+constexpr Duration shortage_quiet = std::chrono::minutes(1);
+/// A start, and a reload that brings a pool of newcomers, waits this long for their first checks.
+constexpr Duration first_verdicts_patience = std::chrono::seconds(2);
+
+std::atomic<Supervisor*> running{nullptr};
+std::atomic<bool> stop_wanted{false};
+
+std::string counted(std::size_t number, std::string_view noun) { return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s"); }
+
+Result<Fd> take_signals() {
+  sigset_t mine;
+  sigemptyset(&mine);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&mine, signal);
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &mine, nullptr); code != 0) return fail_system("pthread_sigmask", code);
+  Fd signals(::signalfd(-1, &mine, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals) return fail_system("signalfd");
+  return signals;
+}
+
+}  // namespace
+
+Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits limits, Fd wake, Fd signals)
+    : options_(options), limits_(std::move(limits)), commands_(std::move(wake)), signals_(std::move(signals)) {
+  shared_.sessions_max = limits_.sessions_max;
+  config_text_ = options.config_text;
+  for (std::uint32_t i = 0; i < limits_.workers; ++i) sheets_.push_back(std::make_unique<Sheet>());
+  turns_seen_.resize(limits_.workers);
+  steering_ = make_steering(limits_.workers);
+  world_ = std::make_unique<World>(shared_, *steering_, sheets_);
+  static_cast<void>(config);
+}
+
+Supervisor::~Supervisor() {
+  running.store(nullptr);
+  commands_.end();
+}
+
+Result<std::unique_ptr<Supervisor>> Supervisor::build(const Config& config, const RunOptions& options) {
+  // splice(2) into a closed socket raises it, whatever flags a socket has.
+  ::signal(SIGPIPE, SIG_IGN);
+  Fd signals;
+  if (options.handle_signals) {
+    auto taken = take_signals();
+    if (!taken) return std::unexpected(taken.error());
+    signals = std::move(*taken);
+  }
+  Fd wake(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!wake) return fail_system("eventfd");
+  std::size_t addresses = 0;
+  std::size_t backends = 0;
+  for (const ListenerConfig& listener : config.listeners) addresses += listener.bind.size();
+  for (const PoolConfig& pool : config.pools) backends += pool.backends.size();
+  const std::uint32_t workers = config.global.workers != 0 ? config.global.workers : usable_processors();
+  auto limits = divide_descriptors(raise_descriptor_limit(), workers, static_cast<std::uint32_t>(addresses),
+                                   static_cast<std::uint32_t>(backends), config.global.max_connections);
+  if (!limits) return std::unexpected(limits.error());
+  std::unique_ptr<Supervisor> supervisor(new Supervisor(config, options, *limits, std::move(wake), std::move(signals)));
+  if (auto started = supervisor->start(config); !started) return std::unexpected(started.error());
+  return supervisor;
+}
+
+Result<void> Supervisor::start(const Config& config) {
+  if (auto applied = world_->apply(config); !applied) return std::unexpected(applied.error());
+  std::random_device entropy;
+  const std::uint64_t seed = (std::uint64_t{entropy()} << 32) | entropy();
+  for (std::uint32_t i = 0; i < limits_.workers; ++i) {
+    auto worker = Worker::start(WorkerOptions{.index = i, .pipes_max = limits_.pipes_max, .seed = mix64(seed + i),
+                                              .load = steering_->worker_load(i)},
+                                shared_, *sheets_[i]);
+    if (!worker) return std::unexpected(worker.error());
+    workers_.push_back(std::move(*worker));
+  }
+  auto prober = start_prober([this](BackendId id, const std::string& label, const Flip& flip, bool first) {
+    on_verdict(id, label, flip, first);
+  }, seed);
+  if (!prober) return std::unexpected(prober.error());
+  prober_ = std::move(*prober);
+  prober_->set_targets(world_->check_targets());
+  events_.add(LogLevel::info, "start", "", fmt::format("usher {}: {}, {}, up to {}, {} of {} pipes", USHER_VERSION,
+              counted(config.listeners.size(), "listener"), counted(limits_.workers, "worker"),
+              counted(limits_.sessions_max, "session"), limits_.workers, limits_.pipes_max));
+  log_info("control", "RLIMIT_NOFILE is {}; steering: {}", limits_.descriptors_max, steering_->describe());
+  if (!limits_.remark.empty()) events_.add(LogLevel::warning, "warning", "", limits_.remark);
+  if (!steering_->active() && limits_.workers > 1) {
+    events_.add(LogLevel::warning, "warning", "", fmt::format("no eBPF steering ({}); the kernel's own hash spreads connections over workers", steering_->describe()));
+  }
+  running.store(this);
+  return {};
+}
+
+void Supervisor::on_verdict(BackendId id, const std::string& label, const Flip& flip, bool first) {
+  shared_.board.set_healthy(id, flip.up);
+  {
+    const std::lock_guard guard(since_lock_);
+    since_[id.value] = std::chrono::system_clock::now();
+  }
+  events_.add(flip.up ? LogLevel::info : LogLevel::warning, "flip", label,
+              fmt::format("{}{}: {}", flip.up ? "up" : "down", first ? " (first check)" : "", flip.reason));
+}
+
+void Supervisor::await_first_verdicts(Duration patience) {
+  const TimePoint until = Clock::now() + patience;
+  while (Clock::now() < until) {
+    const bool all = std::ranges::all_of(world_->check_targets(), [&](const ProbeTarget& target) {
+      const auto state = prober_->state(target.id);
+      return state && state->judged;
+    });
+    if (all || stop_requested_) return;
+    // The prober answers within a check's timeout; the wake descriptor ends the wait early for a stop.
+    pollfd wait{.fd = commands_.wake_descriptor().number(), .events = 0, .revents = 0};
+    ::poll(&wait, 1, 5);
+  }
+}
+
+void Supervisor::publish() {
+  const auto snapshot = world_->snapshot();
+  for (const auto& worker : workers_) worker->publish(snapshot);
+}
+
+std::string Supervisor::one_line() const {
+  std::size_t ready = 0;
+  std::size_t all = 0;
+  for (const BackendEntry& entry : world_->backends()) {
+    if (entry.removed) continue;
+    ++all;
+    if (shared_.board.ready(entry.id)) ++ready;
+  }
+  return fmt::format("{}: {} of {} ready, {}", phase_ == Phase::draining ? "draining" : "serving", ready, counted(all, "backend"),
+                     counted(shared_.sessions.load(std::memory_order_relaxed), "session"));
+}
+
+int Supervisor::serve() {
+  if (options_.on_started) {
+    auto guest = options_.on_started(*this);
+    if (!guest) {
+      log_error("control", "{}", guest.error().message);
+      return 1;
+    }
+    guest_ = std::move(*guest);
+  }
+  // Clients wait in the listeners' queues meanwhile; none is turned away for a check that has yet to be made.
+  await_first_verdicts(first_verdicts_patience);
+  publish();
+  phase_ = Phase::serving;
+  notify_ready(one_line());
+  watchdog_ = watchdog_interval();
+  housekeeping_due_ = watchdog_due_ = Clock::now();
+  while (true) {
+    std::array<pollfd, 2> waits{pollfd{.fd = commands_.wake_descriptor().number(), .events = POLLIN, .revents = 0},
+                                pollfd{.fd = signals_.number(), .events = POLLIN, .revents = 0}};
+    const TimePoint next = watchdog_ ? std::min(housekeeping_due_, watchdog_due_) : housekeeping_due_;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count();
+    const bool draining = phase_ == Phase::draining;
+    ::poll(waits.data(), waits.size(), static_cast<int>(std::clamp<std::int64_t>(left + 1, 0, draining ? 20 : 1000)));
+    commands_.run_waiting();
+    if (signals_) read_signals();
+    if ((stop_requested_ || stop_wanted.load()) && phase_ != Phase::draining) begin_drain();
+    housekeep();
+    if (std::ranges::any_of(workers_, [](const auto& worker) { return worker->finished(); }) && phase_ != Phase::draining) {
+      log_error("control", "a worker has left; nothing can be served");
+      return 1;
+    }
+    if (phase_ == Phase::draining && std::ranges::all_of(workers_, [](const auto& worker) { return worker->finished(); })) break;
+  }
+  guest_.reset();
+  log_info("control", "drained; {} in all", counted(accepted_so_far(), "connection"));
+  return 0;
+}
+
+void Supervisor::request_stop() {
+  stop_requested_ = true;
+  commands_.wake();
+}
+
+void Supervisor::read_signals() {
+  signalfd_siginfo signal{};
+  while (::read(signals_.number(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo == SIGHUP) {
+      reload_here();
+    } else if (phase_ != Phase::draining) {
+      stop_requested_ = true;
+    } else {
+      // The second one: at once, but with every session's end counted and passed on.
+      if (drain_hurried_) std::_Exit(1);
+      drain_hurried_ = true;
+      events_.add(LogLevel::warning, "drain", "", "told to stop again: ending what is left at once");
+      for (const auto& worker : workers_) worker->drain(Clock::now());
+    }
+  }
+}
+
+void Supervisor::begin_drain() {
+  phase_ = Phase::draining;
+  const Duration timeout = world_->config().global.drain_timeout;
+  events_.add(LogLevel::info, "drain", "", fmt::format("draining: {} have {:g} s to end", counted(shared_.sessions.load(), "session"),
+                                                       std::chrono::duration<double>(timeout).count()));
+  notify_stopping(one_line());
+  for (const auto& worker : workers_) worker->drain(Clock::now() + timeout);
+}
+
+bool Supervisor::workers_moved() {
+  bool all = true;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    const std::uint64_t turns = sheets_[i]->worker.turns.get();
+    if (turns == turns_seen_[i] && !workers_[i]->finished()) all = false;
+    turns_seen_[i] = turns;
+    workers_[i]->poke();
+  }
+  return all;
+}
+
+void Supervisor::housekeep() {
+  const TimePoint now = Clock::now();
+  if (watchdog_ && now >= watchdog_due_) {
+    // Each worker was poked the time before: one that has made no turn since is stuck, and systemd shall know by silence.
+    if (workers_moved() || now - started_ < *watchdog_) notify_watchdog();
+    watchdog_due_ = now + *watchdog_ / 4;
+  }
+  if (now < housekeeping_due_) return;
+  housekeeping_due_ = now + housekeeping_interval;
+  world_->forget_the_gone();
+  speak_of_shortages();
+  notify_status(one_line());
+}
+
+void Supervisor::speak_of_shortages() {
+  std::map<std::string, std::uint64_t> counts;
+  for (const auto& sheet : sheets_) {
+    counts["accept: no descriptor or memory for another connection; it waits in the queue"] += sheet->worker.accept_errors.get();
+    counts["no pipe to be had (fs.pipe-user-pages-soft or RLIMIT_NOFILE); copying instead"] += sheet->worker.pipes_short.get();
+    for (const ListenerEntry& entry : world_->listeners()) {
+      counts["connections are shed: a limit of sessions, descriptors, memory or local ports is reached"] +=
+          sheet->listener(entry.id).closed[static_cast<std::size_t>(Outcome::shed)].get();
+    }
+  }
+  const TimePoint now = Clock::now();
+  for (const auto& [what, count] : counts) {
+    auto& [seen, said_at] = shortages_[what];
+    if (count == seen) continue;
+    const bool quiet = said_at == TimePoint{} || now - said_at > shortage_quiet;
+    if (quiet) events_.add(LogLevel::warning, "shed", "", fmt::format("{} ({} so far)", what, count));
+    said_at = now;
+    seen = count;
+  }
+}
+
+ReloadReport Supervisor::reload_here() {
+  ReloadReport report;
+  const auto refuse = [&](std::vector<std::string> problems) {
+    ++reloads_refused_;
+    last_reload_error_ = problems.empty() ? "" : problems.front();
+    for (const std::string& problem : problems) log_error("control", "reload refused: {}", problem);
+    events_.add(LogLevel::error, "reload", "", fmt::format("refused, nothing has changed: {}", last_reload_error_));
+    report.problems = std::move(problems);
+    return report;
+  };
+  if (options_.config_file.empty()) return refuse({"this usher was started without a configuration file"});
+  if (phase_ == Phase::draining) return refuse({"draining: it is too late for a reload"});
+  std::ifstream file(options_.config_file);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) return refuse({system_error(fmt::format("can't read {}", options_.config_file)).message});
+  const Parsed parsed = parse_config(text.str(), options_.config_file);
+  if (!parsed.config) {
+    std::vector<std::string> problems;
+    for (const Diagnostic& problem : parsed.problems) problems.push_back(problem.text());
+    return refuse(std::move(problems));
+  }
+  notify_reloading();
+  const GlobalConfig before = world_->config().global;
+  const AdminConfig admin_before = world_->config().admin;
+  auto changes = world_->apply(*parsed.config);
+  if (!changes) {
+    notify_ready(one_line());
+    return refuse({changes.error().message});
+  }
+  report.changes = std::move(*changes);
+  const GlobalConfig& after = parsed.config->global;
+  if (before.workers != after.workers || before.max_connections != after.max_connections || before.user != after.user ||
+      admin_before != parsed.config->admin) {
+    report.changes.emplace_back("global.workers, max_connections, user and [admin] are taken on at the next start only");
+  }
+  configure_log(after.log_level, after.log_format);
+  prober_->set_targets(world_->check_targets());
+  // A listener whose whole pool is new would have nobody to serve it until the first checks are in.
+  const bool newcomers_only = std::ranges::any_of(world_->config().listeners, [&](const ListenerConfig& listener) {
+    return !world_->pool_ready(listener.pool);
+  });
+  if (newcomers_only) await_first_verdicts(first_verdicts_patience);
+  publish();
+  world_->retire();
+  config_text_ = text.str();
+  reloaded_ = std::chrono::system_clock::now();
+  last_reload_error_.clear();
+  ++reloads_applied_;
+  report.applied = true;
+  for (const std::string& change : report.changes) log_info("control", "reload: {}", change);
+  events_.add(LogLevel::info, "reload", "", report.changes.empty() ? "applied; nothing was different" : fmt::format("applied, {}", counted(report.changes.size(), "change")));
+  notify_ready(one_line());
+  return report;
+}
+
+int run_service(const Config& config, const RunOptions& options) {
+  auto supervisor = Supervisor::build(config, options);
+  if (!supervisor) {
+    log_error("control", "{}", supervisor.error().message);
+    return 1;
+  }
+  const int status = (*supervisor)->serve();
+  stop_wanted = false;  // it was for this service
+  return status;
+}
+
+void request_stop() {
+  // The supervisor of a run_service that has yet to be built will find the flag.
+  stop_wanted = true;
+  if (Supervisor* supervisor = running.load()) supervisor->request_stop();
+}
+
+}  // namespace usher
