@@ -3,9 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 
 #include "usher/base/clock.h"
+#include "usher/base/mapped_array.h"
 #include "usher/policy/backend.h"
 
 namespace usher {
@@ -23,7 +23,9 @@ struct alignas(64) BackendCell {
 
 class Board {
  public:
-  Board();
+  /// Reserves a cell for each possible BackendId (1 MiB of addresses; memory is taken as cells are touched). Throws
+  /// std::bad_alloc when even that fails.
+  Board() = default;
   Board(const Board&) = delete;
   Board& operator=(const Board&) = delete;
 
@@ -47,11 +49,11 @@ class Board {
   void set_healthy(BackendId id, bool healthy) noexcept;
   [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_.load(std::memory_order_acquire); }
 
-  /// A connect to `id` took `took`: peak-EWMA (jumps up at once, decays over 10 s), after Finagle's PeakEwma.
+  /// A connect to `id` took `took`: peak-EWMA (jumps up at once, decays over 10 s), after Finagle's PeakEwma. Wait-free.
   void note_latency(BackendId id, Duration took, TimePoint now) noexcept;
 
  private:
-  std::unique_ptr<BackendCell[]> cells_;
+  MappedArray<BackendCell> cells_{backend_count_max};
   std::atomic<std::uint64_t> epoch_{1};
 };
 

@@ -24,14 +24,19 @@ class Picker {
 
   /// Writes candidates, best first, as indexes into the list that the picker was made of; each at most once, and only those
   /// that may be used now: enabled, healthy (or the pool is in panic), below max_connections, weight above 0, of the lowest
-  /// tier that has any. Returns how many were written; 0 = no backend. `key` is the hash of what the pool keys on.
+  /// tier that has any. Returns how many were written: all there are when `order` has the room; 0 = no backend. `key` is the
+  /// hash of what the pool keys on. The first eight are in the algorithm's order, further ones just follow.
+  ///
+  /// Panic is a tier's own: its share of healthy among enabled backends (of weight above 0) is below panic_threshold,
+  /// strictly. A tier with no healthy backend serves only when no tier with a healthy one can, and only in panic.
   virtual std::size_t pick(std::uint64_t key, Rng& rng, std::span<std::uint32_t> order) const noexcept = 0;
 
  protected:
   Picker() = default;
 };
 
-/// `board` must outlive the picker. An empty list is fine: pick answers 0.
+/// `board` must outlive the picker. An empty list is fine: pick answers 0. REQUIRES: every id is below backend_count_max, names
+/// are unique. source_hash and maglev depend on names and weights only: the order of the list doesn't matter to them.
 std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::span<const Backend> backends, const Board& board);
 
 }  // namespace usher

@@ -1,0 +1,69 @@
+// random and two_choices: draws by weight; the latter keeps the emptier of two.
+#include <array>
+#include <utility>
+
+#include "policy/alias_table.h"
+#include "policy/tier.h"
+
+namespace usher {
+namespace {
+
+AliasTable table_of(std::span<const Member> members) {
+  std::vector<std::uint32_t> weights;
+  for (const Member& member : members) weights.push_back(member.entry.weight);
+  return AliasTable(weights);
+}
+
+class Drawn : public Tier {
+ public:
+  explicit Drawn(std::span<const Member> members) : Tier(members), table_(table_of(members)) {}
+
+  void pick(const Gate& gate, std::uint64_t, Rng& rng, Order& order) const noexcept override {
+    draw_into(gate, rng, order);
+  }
+
+ protected:
+  void draw_into(const Gate& gate, Rng& rng, Order& order) const noexcept {
+    add_by_draws(
+        gate, order, [&] { return table_.at(rng()); }, [&] { return add_by_sweep(gate, rng, order); });
+  }
+
+ private:
+  AliasTable table_;
+};
+
+/// M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 1996. Two different ones, so that of two
+/// backends the fuller one is never taken.
+class TwoChoices final : public Drawn {
+ public:
+  using Drawn::Drawn;
+
+  void pick(const Gate& gate, std::uint64_t, Rng& rng, Order& order) const noexcept override {
+    std::array<std::uint32_t, 2> room{};
+    Order pair(room);
+    draw_into(gate, rng, pair);
+    if (pair.count() == 2 && emptier(gate, entries()[room[1]], entries()[room[0]])) std::swap(room[0], room[1]);
+    for (const std::uint32_t position : pair.positions()) {
+      if (!order.full()) order.add(position);
+    }
+    if (pair.count() == 2) draw_into(gate, rng, order);
+  }
+
+ private:
+  static bool emptier(const Gate& gate, const Entry& a, const Entry& b) noexcept {
+    const std::uint64_t a_active = gate.cell(a).active.load(std::memory_order_relaxed);
+    const std::uint64_t b_active = gate.cell(b).active.load(std::memory_order_relaxed);
+    return a_active * b.weight < b_active * a.weight;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<const Tier> make_random(std::span<const Member> members) {
+  return std::make_unique<const Drawn>(members);
+}
+std::unique_ptr<const Tier> make_two_choices(std::span<const Member> members) {
+  return std::make_unique<const TwoChoices>(members);
+}
+
+}  // namespace usher
