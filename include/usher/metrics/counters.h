@@ -5,7 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
-#include <memory>
+#include <string_view>
 
 #include "usher/base/clock.h"
 #include "usher/metrics/outcome.h"
@@ -88,9 +88,14 @@ struct WorkerCounters {
   Counter steered;             ///< connections that eBPF sent to this worker (0 without it)
 };
 
-/// One worker's sheet. Rows are found by dense id; memory is touched only where something counts.
+/// One worker's sheet. Rows are found by dense id; memory is touched only where something counts. Written by its worker, read
+/// by anyone. REQUIRES: an id is below listener_rows or backend_rows.
 class Sheet {
  public:
+  static constexpr std::uint32_t listener_rows = listener_count_max;
+  static constexpr std::uint32_t backend_rows = 16384;  ///< policy's backend_count_max, which this room can't include
+
+  /// Throws std::bad_alloc where the kernel gives no address space.
   Sheet();
   Sheet(const Sheet&) = delete;
   Sheet& operator=(const Sheet&) = delete;

@@ -82,7 +82,8 @@ struct MetricDescription {
 /// Every metric there is, in the order in which they are written.
 [[nodiscard]] std::span<const MetricDescription> metric_descriptions() noexcept;
 
-/// The text format, version 0.0.4. Label values are escaped. Thread safe.
+/// The text format, version 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/). Label values are escaped.
+/// Thread safe. REQUIRES: listener names are unique, backend names within a pool (a series that comes twice fails the scrape).
 [[nodiscard]] std::string render_prometheus(const Totals& totals);
 
 }  // namespace usher
