@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 
 #include "control/notify.h"
+#include "control/privileges.h"
 #include "usher/base/log.h"
 
 namespace usher {
@@ -35,7 +36,7 @@ std::string counted(std::size_t number, std::string_view noun) { return fmt::for
 Result<Fd> take_signals() {
   sigset_t mine;
   sigemptyset(&mine);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&mine, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&mine, signal);
   if (const int code = ::pthread_sigmask(SIG_BLOCK, &mine, nullptr); code != 0) return fail_system("pthread_sigmask", code);
   Fd signals(::signalfd(-1, &mine, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals) return fail_system("signalfd");
@@ -163,6 +164,10 @@ int Supervisor::serve() {
     }
     guest_ = std::move(*guest);
   }
+  if (auto became = become_user(world_->config().global.user); !became) {
+    log_error("control", "{}", became.error().message);
+    return 1;
+  }
   // Clients wait in the listeners' queues meanwhile; none is turned away for a check that has yet to be made.
   await_first_verdicts(first_verdicts_patience);
   publish();
@@ -202,6 +207,8 @@ void Supervisor::read_signals() {
   while (::read(signals_.number(), &signal, sizeof signal) == sizeof signal) {
     if (signal.ssi_signo == SIGHUP) {
       reload_here();
+    } else if (signal.ssi_signo == SIGUSR2) {
+      events_.add(LogLevel::warning, "warning", "", "SIGUSR2: upgrade is not supported yet; restart instead");
     } else if (phase_ != Phase::draining) {
       stop_requested_ = true;
     } else {
