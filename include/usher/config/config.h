@@ -102,5 +102,7 @@ struct Parsed {
 Parsed parse_config(std::string_view text, std::string_view file);
 /// Reads `path` first; a file that can't be read is one diagnostic at 0:0.
 Parsed load_config(const std::string& path);
+/// Every key that a file may have, those that aren't supported yet included: "global.workers", "pool.health.type".
+std::vector<std::string> config_keys();
 
 }  // namespace usher
