@@ -6,7 +6,7 @@ target_include_directories(usher_flags INTERFACE ${CMAKE_SOURCE_DIR}/include)
 target_compile_definitions(usher_flags INTERFACE SPDLOG_COMPILED_LIB SPDLOG_FMT_EXTERNAL _GNU_SOURCE
                            USHER_VERSION="${PROJECT_VERSION}")
 target_compile_options(usher_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wswitch-enum
-                       -Wnon-virtual-dtor -Woverloaded-virtual)
+                       -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # A false alarm in std::string's own code (GCC bug 105651).
   target_compile_options(usher_flags INTERFACE -Wno-restrict)
