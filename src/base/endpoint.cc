@@ -24,6 +24,8 @@ std::span<const std::uint8_t> bytes_of(const void* start, std::size_t size) noex
 }  // namespace
 
 Result<Endpoint> Endpoint::parse_ip(std::string_view text, std::uint16_t port) {
+  // inet_pton would stop at it, and take what comes before for the whole.
+  if (text.find('\0') != std::string_view::npos) return fail("an IP address holds no NUL");
   const std::string ip(text);
   Endpoint endpoint;
   if (in_addr v4{}; inet_pton(AF_INET, ip.c_str(), &v4) == 1) return ipv4(ntohl(v4.s_addr), port);
@@ -129,6 +131,11 @@ Result<Cidr> Cidr::parse(std::string_view text) {
   Cidr block;
   block.base_ = *base;
   block.prefix_bits_ = bits;
+  // "::ffff:10.0.0.0/104" means 10.0.0.0/8: clients are compared in that form.
+  if (const Endpoint plain = base->unmapped(); plain.family() != base->family() && bits >= 96) {
+    block.base_ = plain;
+    block.prefix_bits_ = bits - 96;
+  }
   return block;
 }
 

@@ -1,10 +1,10 @@
 // Addresses of the file: parsing, and guessing what a wrong one was meant to be.
 #include "config/addresses.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
-
-#include <fmt/format.h>
 
 namespace usher {
 namespace {
@@ -30,12 +30,14 @@ std::string endpoint_hint(std::string_view text) {
   const std::size_t colon = text.rfind(':');
   const std::string_view after = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
   if (is_port(text)) return fmt::format("write an IP before it: \"0.0.0.0:{}\" or \"127.0.0.1:{}\"", text, text);
-  if (colon == 0 && is_port(after)) return fmt::format("write an IP before it: \"0.0.0.0:{}\" or \"127.0.0.1:{}\"", after, after);
+  if (colon == 0 && is_port(after))
+    return fmt::format("write an IP before it: \"0.0.0.0:{}\" or \"127.0.0.1:{}\"", after, after);
   if (const auto ip = Endpoint::parse_ip(text, 0)) {
     if (ip->family() == AF_INET) return fmt::format("add a port: \"{}:PORT\"", text);
     return "write an IPv6 address in brackets and add a port: \"[IP6]:PORT\"";
   }
-  if (colon != std::string_view::npos && !is_port(after)) return "the part after the last ':' must be a port from 0 to 65535";
+  if (colon != std::string_view::npos && !is_port(after))
+    return "the part after the last ':' must be a port from 0 to 65535";
   return "write IP:PORT or [IP6]:PORT";
 }
 

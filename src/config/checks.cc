@@ -1,10 +1,10 @@
 // Checks of the file as a whole: what is there twice, what is referred to, what is missing.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
 #include <span>
-
-#include <fmt/format.h>
 
 #include "config/contradictions.h"
 #include "config/schema.h"
@@ -45,8 +45,9 @@ void check_binds(const Node& root, Report& report) {
     if (!endpoint || endpoint->port() == 0) return;  // port 0 is a port of its own each time
     const auto [other, added] = first.emplace(endpoint->text(), node.at);
     if (added) return;
-    report.error(node.at, fmt::format("listener.bind = {} is used twice", quoted(node.text)),
-                 fmt::format("the first is in line {}; an address can be bound by one listener only", other->second.line));
+    report.error(
+        node.at, fmt::format("listener.bind = {} is used twice", quoted(node.text)),
+        fmt::format("the first is in line {}; an address can be bound by one listener only", other->second.line));
   };
   for (const Node& listener : tables(root, "listener")) {
     const Node* bind = listener.find("bind");
@@ -73,7 +74,8 @@ void check_listeners(const Node& root, const Config& config, Report& report) {
     const std::string_view meant = nearest(listener.pool, pools);
     std::string hint = fmt::format("add a [[pool]] with name = \"{}\"", listener.pool);
     if (!meant.empty()) hint = fmt::format("did you mean \"{}\"?", meant);
-    report.error(where(nodes[i], "pool"), fmt::format("listener.pool = {} is no pool of this file", quoted(listener.pool)), hint);
+    report.error(where(nodes[i], "pool"),
+                 fmt::format("listener.pool = {} is no pool of this file", quoted(listener.pool)), hint);
   }
   check_binds(root, report);
 }
@@ -97,7 +99,8 @@ void check_backends(const Node& table, const PoolConfig& pool, Report& report) {
     }
   }
   if (!pool.backends.empty() && !taking) {
-    report.warning(where(nodes[0], "weight"), fmt::format("every backend of pool {} has weight = 0, so it serves nothing", quoted(pool.name)),
+    report.warning(where(nodes[0], "weight"),
+                   fmt::format("every backend of pool {} has weight = 0, so it serves nothing", quoted(pool.name)),
                    "give at least one a weight of 1 or more");
   }
 }
@@ -109,7 +112,8 @@ void check_pools(const Node& root, const Config& config, Report& report) {
   bool all_known = !config.listeners.empty();
   for (const ListenerConfig& listener : config.listeners) {
     used.insert(listener.pool);
-    all_known = all_known && !listener.pool.empty() && std::ranges::find(config.pools, listener.pool, &PoolConfig::name) != config.pools.end();
+    all_known = all_known && !listener.pool.empty() &&
+                std::ranges::find(config.pools, listener.pool, &PoolConfig::name) != config.pools.end();
   }
   Names names("pool.name", report);
   std::size_t backends = 0;
@@ -123,8 +127,10 @@ void check_pools(const Node& root, const Config& config, Report& report) {
     const Node* written = node.find("backend");
     const bool none = written == nullptr || (written->kind == Kind::list && written->items.empty());
     if (none && !elsewhere && node.kind == Kind::table) {
-      report.error(node.at, pool.name.empty() ? "the pool has no backend" : fmt::format("pool {} has no backend", quoted(pool.name)),
-                   "add a [[pool.backend]] with an address below it");
+      report.error(
+          node.at,
+          pool.name.empty() ? "the pool has no backend" : fmt::format("pool {} has no backend", quoted(pool.name)),
+          "add a [[pool.backend]] with an address below it");
     }
     if (all_known && !pool.name.empty() && !used.contains(pool.name)) {
       report.warning(where(node, "name"), fmt::format("pool {} is used by no listener", quoted(pool.name)),
@@ -146,7 +152,8 @@ void check_config(const Node& root, const Config& config, Report& report) {
     warn_contradictions(listeners[i], config.listeners[i], config.global, report);
   }
   const auto pools = tables(root, "pool");
-  for (std::size_t i = 0; i < pools.size() && i < config.pools.size(); ++i) warn_contradictions(pools[i], config.pools[i], report);
+  for (std::size_t i = 0; i < pools.size() && i < config.pools.size(); ++i)
+    warn_contradictions(pools[i], config.pools[i], report);
   if (const Node* admin = root.find("admin")) warn_contradictions(*admin, config.admin, report);
 }
 

@@ -1,9 +1,9 @@
 // Contradictions: a setting that another one makes void, or turns around.
 #include "config/contradictions.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "config/words.h"
 #include "usher/config/units.h"
@@ -11,7 +11,8 @@
 namespace usher {
 namespace {
 
-void warn_no_effect(const Node& table, std::string_view path, std::string_view key, std::string_view because, Report& report) {
+void warn_no_effect(const Node& table, std::string_view path, std::string_view key, std::string_view because,
+                    Report& report) {
   report.warning(where(table, key), fmt::format("{}.{} has no effect", path, key), std::string(because));
 }
 
@@ -27,7 +28,8 @@ void warn_check_times(const Node& table, const HealthOptions& health, Report& re
   }
   if (health.timeout > health.interval) {
     report.warning(blame("timeout"),
-                   fmt::format("pool.health.timeout = \"{}\" is longer than interval = \"{}\"", duration_text(health.timeout), interval),
+                   fmt::format("pool.health.timeout = \"{}\" is longer than interval = \"{}\"",
+                               duration_text(health.timeout), interval),
                    fmt::format("a check that hangs delays the next; write \"{}\" or less", interval));
   }
 }
@@ -36,7 +38,9 @@ void warn_health(const Node& table, const HealthOptions& health, Report& report)
   if (health.type != CheckType::none) warn_check_times(table, health, report);
   if (health.type == CheckType::http) return;
   const HealthOptions usual;
-  const auto warn = [&](std::string_view key) { warn_no_effect(table, "pool.health", key, "it is for type = \"http\"", report); };
+  const auto warn = [&](std::string_view key) {
+    warn_no_effect(table, "pool.health", key, "it is for type = \"http\"", report);
+  };
   if (health.method != usual.method) warn("method");
   if (health.path != usual.path) warn("path");
   if (health.host != usual.host) warn("host");
@@ -52,7 +56,8 @@ void warn_bind_source(const Node& table, const PoolConfig& pool, Report& report)
   const auto backend = std::ranges::find_if(pool.backends, differs);
   if (backend == pool.backends.end()) return;
   report.warning(where(table, "bind_source"),
-                 fmt::format("pool.bind_source = \"{}\" can't reach backend {}", pool.bind_source->ip_text(), quoted(backend->name)),
+                 fmt::format("pool.bind_source = \"{}\" can't reach backend {}", pool.bind_source->ip_text(),
+                             quoted(backend->name)),
                  "one is IPv4, the other IPv6");
 }
 
@@ -66,7 +71,8 @@ void warn_contradictions(const Node& table, const AdminConfig& admin, Report& re
   }
 }
 
-void warn_contradictions(const Node& table, const ListenerConfig& listener, const GlobalConfig& global, Report& report) {
+void warn_contradictions(const Node& table, const ListenerConfig& listener, const GlobalConfig& global,
+                         Report& report) {
   if (!listener.trusted_proxies.empty() && !listener.accept_proxy_protocol) {
     warn_no_effect(table, "listener", "trusted_proxies", "write accept_proxy_protocol = \"required\" as well", report);
   }

@@ -1,17 +1,19 @@
 // Diagnostic: printed for people and for editors that jump to FILE:LINE:COL.
 #include "usher/config/diagnostic.h"
 
-#include <string_view>
-
 #include <fmt/format.h>
+
+#include <string_view>
 
 namespace usher {
 namespace {
 
 std::string_view word(Severity severity) {
   switch (severity) {
-    case Severity::error: return "error";
-    case Severity::warning: return "warning";
+    case Severity::error:
+      return "error";
+    case Severity::warning:
+      return "warning";
   }
   return "";
 }

@@ -1,11 +1,11 @@
 // Document: the wall around toml++; its exceptions and types stay in this file.
 #include "config/document.h"
 
-#include <algorithm>
-#include <optional>
-
 #include <fmt/format.h>
 #include <toml++/toml.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "config/words.h"
 
@@ -110,7 +110,8 @@ Position where(const Node& table, std::string_view key) {
 
 std::expected<Node, SyntaxError> parse_document(std::string_view text) {
   if (text.size() > document_bytes_max) {
-    return std::unexpected(SyntaxError{{}, fmt::format("the file has {} bytes, at most {} are read", text.size(), document_bytes_max), ""});
+    return std::unexpected(SyntaxError{
+        {}, fmt::format("the file has {} bytes, at most {} are read", text.size(), document_bytes_max), ""});
   }
   if (const auto deep = too_deep(text)) {
     return std::unexpected(SyntaxError{*deep, fmt::format("a key of more than {} parts", key_dots_max), ""});

@@ -29,11 +29,16 @@ void read_workers(const Value& value, GlobalConfig& global) {
   assign(global.workers, value.integer({1, workers_max}));
 }
 
-void read_access_log(const Value& value, GlobalConfig&) { only_default<std::string>(value, value.text(), "off", "\"off\""); }
+void read_access_log(const Value& value, GlobalConfig&) {
+  only_default<std::string>(value, value.text(), "off", "\"off\"");
+}
 
 constexpr Key<GlobalConfig> global_keys[] = {
     {"workers", read_workers},
-    {"max_connections", [](const Value& v, GlobalConfig& g) { assign(g.max_connections, v.integer({1, connections_max})); }},
+    {"max_connections",
+     [](const Value& v, GlobalConfig& g) {
+       assign(g.max_connections, v.integer({1, connections_max}));
+     }},
     {"drain_timeout", [](const Value& v, GlobalConfig& g) { assign(g.drain_timeout, v.duration(drain_limits)); }},
     {"user", [](const Value& v, GlobalConfig& g) { assign(g.user, v.text()); }},
     {"log_level", [](const Value& v, GlobalConfig& g) { assign(g.log_level, v.word<LogLevel>(log_levels)); }},
@@ -41,7 +46,10 @@ constexpr Key<GlobalConfig> global_keys[] = {
     {"access_log", read_access_log},
     {"access_log_interval",
      [](const Value& v, GlobalConfig&) { only_default<Duration>(v, v.duration(log_interval_limits), 0s, "\"0s\""); }},
-    {"mover", [](const Value& v, GlobalConfig&) { only_first_word(v, {"inline", "ring"}); }},
+    {"mover",
+     [](const Value& v, GlobalConfig&) {
+       only_first_word(v, {"inline", "ring"});
+     }},
 };
 
 void read_socket(const Value& value, AdminConfig& admin) {
@@ -82,7 +90,8 @@ constexpr Key<AdminConfig> admin_keys[] = {{"socket", read_socket}, {"http", rea
 }  // namespace
 
 std::vector<Section> global_sections() {
-  return {section<GlobalConfig>("global", "[global]", global_keys), section<AdminConfig>("admin", "[admin]", admin_keys)};
+  return {section<GlobalConfig>("global", "[global]", global_keys),
+          section<AdminConfig>("admin", "[admin]", admin_keys)};
 }
 
 void read_global(const Value& value, GlobalConfig& into) { read_keys<GlobalConfig>(value, global_keys, into); }

@@ -18,8 +18,9 @@ constexpr std::size_t body_bytes_max = std::size_t{64} << 10;  // what is read o
 void read_type(const Value& value, HealthOptions& health) {
   // tcp first: it is what is offered in place of the types that aren't built yet
   constexpr Word<CheckType> words[] = {
-      {"tcp", CheckType::tcp},  {"none", CheckType::none}, {"http", CheckType::http}, {"https", std::nullopt}, {"exchange", std::nullopt},
-      {"redis", std::nullopt}, {"postgres", std::nullopt}, {"mysql", std::nullopt}, {"exec", std::nullopt}};
+      {"tcp", CheckType::tcp},    {"none", CheckType::none},  {"http", CheckType::http},
+      {"https", std::nullopt},    {"exchange", std::nullopt}, {"redis", std::nullopt},
+      {"postgres", std::nullopt}, {"mysql", std::nullopt},    {"exec", std::nullopt}};
   assign(health.type, value.word<CheckType>(words));
 }
 
@@ -28,7 +29,8 @@ bool visible(char c) { return c > 0x20 && c < 0x7f; }
 void read_method(const Value& value, HealthOptions& health) {
   const auto method = value.text();
   if (!method) return;
-  const bool well_formed = !method->empty() && method->size() <= 16 && std::ranges::all_of(*method, [](char c) { return c >= 'A' && c <= 'Z'; });
+  const bool well_formed = !method->empty() && method->size() <= 16 &&
+                           std::ranges::all_of(*method, [](char c) { return c >= 'A' && c <= 'Z'; });
   if (!well_formed) {
     value.wrong("is not an HTTP method", "write it in capitals, such as \"GET\" or \"HEAD\"");
     return;
@@ -83,7 +85,8 @@ void read_expect_status(const Value& value, HealthOptions& health) {
   if (!text) return;
   auto ranges = status_ranges(*text);
   if (!ranges) {
-    value.wrong("is not a list of status codes", "write codes from 100 to 599 and ranges, such as \"200-399\" or \"200,204\"");
+    value.wrong("is not a list of status codes",
+                "write codes from 100 to 599 and ranges, such as \"200-399\" or \"200,204\"");
     return;
   }
   health.expect_status = *std::move(ranges);
@@ -110,9 +113,18 @@ constexpr Key<HealthOptions> health_keys[] = {
     {"interval", [](const Value& v, HealthOptions& h) { assign(h.interval, v.duration(check_limits)); }},
     {"fast_interval", [](const Value& v, HealthOptions& h) { assign(h.fast_interval, v.duration(check_limits)); }},
     {"timeout", [](const Value& v, HealthOptions& h) { assign(h.timeout, v.duration(check_limits)); }},
-    {"rise", [](const Value& v, HealthOptions& h) { assign(h.rise, v.integer({1, streak_max})); }},
-    {"fall", [](const Value& v, HealthOptions& h) { assign(h.fall, v.integer({1, streak_max})); }},
-    {"port", [](const Value& v, HealthOptions& h) { assign(h.port, v.integer({0, 65535})); }},
+    {"rise",
+     [](const Value& v, HealthOptions& h) {
+       assign(h.rise, v.integer({1, streak_max}));
+     }},
+    {"fall",
+     [](const Value& v, HealthOptions& h) {
+       assign(h.fall, v.integer({1, streak_max}));
+     }},
+    {"port",
+     [](const Value& v, HealthOptions& h) {
+       assign(h.port, v.integer({0, 65535}));
+     }},
     {"method", read_method},
     {"path", read_path},
     {"host", read_host},

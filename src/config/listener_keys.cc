@@ -11,7 +11,8 @@ using namespace std::chrono_literals;
 
 constexpr std::int64_t connections_max = 10'000'000;
 constexpr std::int64_t backlog_max = 65535;
-// what tcp(7) takes for TCP_KEEPIDLE, TCP_KEEPINTVL (MAX_TCP_KEEPIDLE) and TCP_KEEPCNT (MAX_TCP_KEEPCNT), in whole seconds
+// what tcp(7) takes for TCP_KEEPIDLE, TCP_KEEPINTVL (MAX_TCP_KEEPIDLE) and TCP_KEEPCNT (MAX_TCP_KEEPCNT), in whole
+// seconds
 constexpr DurationLimits keepalive_limits{1s, 32767s};
 constexpr std::int64_t keepalive_count_max = 127;
 constexpr std::int64_t rate_max = 1'000'000'000;
@@ -28,14 +29,20 @@ std::optional<Duration> whole_seconds(const Value& value) {
 constexpr Key<KeepaliveConfig> keepalive_keys[] = {
     {"idle", [](const Value& v, KeepaliveConfig& k) { assign(k.idle, whole_seconds(v)); }},
     {"interval", [](const Value& v, KeepaliveConfig& k) { assign(k.interval, whole_seconds(v)); }},
-    {"count", [](const Value& v, KeepaliveConfig& k) { assign(k.count, v.integer({1, keepalive_count_max})); }},
+    {"count",
+     [](const Value& v, KeepaliveConfig& k) {
+       assign(k.count, v.integer({1, keepalive_count_max}));
+     }},
 };
 
 struct Nothing {};  // what keys of features that aren't built yet are read into
 
-void read_rate(const Value& value, Nothing&) { only_default<std::int64_t>(value, value.integer({0, rate_max}), 0, "0"); }
+void read_rate(const Value& value, Nothing&) {
+  only_default<std::int64_t>(value, value.integer({0, rate_max}), 0, "0");
+}
 
-constexpr Key<Nothing> rate_limit_keys[] = {{"new_per_second", read_rate}, {"burst", read_rate}, {"concurrent", read_rate}};
+constexpr Key<Nothing> rate_limit_keys[] = {
+    {"new_per_second", read_rate}, {"burst", read_rate}, {"concurrent", read_rate}};
 
 void read_bind(const Value& value, ListenerConfig& listener) {
   const auto items = value.texts("a list of addresses, such as [\"0.0.0.0:80\"]");
@@ -60,11 +67,21 @@ void read_interfaces(const Value& value, ListenerConfig&) {
 constexpr Key<ListenerConfig> listener_keys[] = {
     {"name", [](const Value& v, ListenerConfig& l) { assign(l.name, v.name()); }, "name = \"web\""},
     {"bind", read_bind, "bind = [\"0.0.0.0:80\"]"},
-    {"pool", [](const Value& v, ListenerConfig& l) { assign(l.pool, v.name()); }, "pool = \"app\", the name of a [[pool]]"},
-    {"datapath", [](const Value& v, ListenerConfig&) { only_first_word(v, {"proxy", "kernel", "auto"}); }},
+    {"pool", [](const Value& v, ListenerConfig& l) { assign(l.pool, v.name()); },
+     "pool = \"app\", the name of a [[pool]]"},
+    {"datapath",
+     [](const Value& v, ListenerConfig&) {
+       only_first_word(v, {"proxy", "kernel", "auto"});
+     }},
     {"interfaces", read_interfaces},
-    {"kernel_mode", [](const Value& v, ListenerConfig&) { only_first_word(v, {"nat", "dnat", "dsr"}); }},
-    {"max_connections", [](const Value& v, ListenerConfig& l) { assign(l.max_connections, v.integer({0, connections_max})); }},
+    {"kernel_mode",
+     [](const Value& v, ListenerConfig&) {
+       only_first_word(v, {"nat", "dnat", "dsr"});
+     }},
+    {"max_connections",
+     [](const Value& v, ListenerConfig& l) {
+       assign(l.max_connections, v.integer({0, connections_max}));
+     }},
     {"accept_proxy_protocol", read_accept_proxy_protocol},
     {"trusted_proxies", [](const Value& v, ListenerConfig& l) { l.trusted_proxies = read_blocks(v); }},
     {"allow", [](const Value& v, ListenerConfig& l) { l.allow = read_blocks(v); }},
@@ -74,9 +91,13 @@ constexpr Key<ListenerConfig> listener_keys[] = {
        Nothing nothing;
        read_keys<Nothing>(v, rate_limit_keys, nothing);
      }},
-    {"backlog", [](const Value& v, ListenerConfig& l) { assign(l.backlog, v.integer({1, backlog_max})); }},
+    {"backlog",
+     [](const Value& v, ListenerConfig& l) {
+       assign(l.backlog, v.integer({1, backlog_max}));
+     }},
     {"tcp_fast_open", [](const Value& v, ListenerConfig& l) { assign(l.tcp_fast_open, v.boolean()); }},
-    {"keepalive", [](const Value& v, ListenerConfig& l) { read_keys<KeepaliveConfig>(v, keepalive_keys, l.keepalive); }},
+    {"keepalive",
+     [](const Value& v, ListenerConfig& l) { read_keys<KeepaliveConfig>(v, keepalive_keys, l.keepalive); }},
     {"route", [](const Value& v, ListenerConfig&) { refuse_table(v); }},
 };
 

@@ -1,10 +1,9 @@
 // From a text or a file to a Config, or to everything that is wrong with it.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
-
-#include <fmt/format.h>
 
 #include "config/document.h"
 #include "config/schema.h"

@@ -27,18 +27,33 @@ void read_nothing(const Value& value, std::span<const Key<Nothing>> keys) {
 }
 
 constexpr Key<Nothing> rebalance_keys[] = {
-    {"skew", [](const Value& v, Nothing&) { only_default(v, v.real({0, 1000}), 0.0, "0.0"); }},
-    {"per_second", [](const Value& v, Nothing&) { only_default<std::int64_t>(v, v.integer({1, count_max}), 1, "1"); }},
+    {"skew",
+     [](const Value& v, Nothing&) {
+       only_default(v, v.real({0, 1000}), 0.0, "0.0");
+     }},
+    {"per_second",
+     [](const Value& v, Nothing&) {
+       only_default<std::int64_t>(v, v.integer({1, count_max}), 1, "1");
+     }},
 };
 constexpr Key<Nothing> queue_keys[] = {
-    {"max", [](const Value& v, Nothing&) { only_default<std::int64_t>(v, v.integer({0, count_max}), 0, "0"); }},
+    {"max",
+     [](const Value& v, Nothing&) {
+       only_default<std::int64_t>(v, v.integer({0, count_max}), 0, "0");
+     }},
     {"timeout", [](const Value& v, Nothing&) { only_default<Duration>(v, v.duration(timeout_limits), 5s, "\"5s\""); }},
 };
 constexpr Key<Nothing> outlier_keys[] = {
     {"consecutive_failures",
-     [](const Value& v, Nothing&) { only_default<std::int64_t>(v, v.integer({0, count_max}), 0, "0"); }},
-    {"ejection_time", [](const Value& v, Nothing&) { only_default<Duration>(v, v.duration(timeout_limits), 30s, "\"30s\""); }},
-    {"max_ejected", [](const Value& v, Nothing&) { only_default(v, v.real({0, 1}), 0.5, "0.5"); }},
+     [](const Value& v, Nothing&) {
+       only_default<std::int64_t>(v, v.integer({0, count_max}), 0, "0");
+     }},
+    {"ejection_time",
+     [](const Value& v, Nothing&) { only_default<Duration>(v, v.duration(timeout_limits), 30s, "\"30s\""); }},
+    {"max_ejected",
+     [](const Value& v, Nothing&) {
+       only_default(v, v.real({0, 1}), 0.5, "0.5");
+     }},
 };
 
 void read_address(const Value& value, BackendConfig& backend) {
@@ -54,9 +69,18 @@ void read_address(const Value& value, BackendConfig& backend) {
 constexpr Key<BackendConfig> backend_keys[] = {
     {"name", [](const Value& v, BackendConfig& b) { assign(b.name, v.name()); }},
     {"address", read_address, "address = \"IP:PORT\""},
-    {"weight", [](const Value& v, BackendConfig& b) { assign(b.weight, v.integer({0, backend_weight_max})); }},
-    {"max_connections", [](const Value& v, BackendConfig& b) { assign(b.max_connections, v.integer({0, connections_max})); }},
-    {"tier", [](const Value& v, BackendConfig& b) { assign(b.tier, v.integer({0, tier_max})); }},
+    {"weight",
+     [](const Value& v, BackendConfig& b) {
+       assign(b.weight, v.integer({0, backend_weight_max}));
+     }},
+    {"max_connections",
+     [](const Value& v, BackendConfig& b) {
+       assign(b.max_connections, v.integer({0, connections_max}));
+     }},
+    {"tier",
+     [](const Value& v, BackendConfig& b) {
+       assign(b.tier, v.integer({0, tier_max}));
+     }},
 };
 
 void read_backend(const Value& value, BackendConfig& backend) {
@@ -102,7 +126,8 @@ void read_table_size(const Value& value, PoolConfig& pool) {
 }
 
 void read_send_proxy_protocol(const Value& value, PoolConfig& pool) {
-  constexpr Word<ProxyProtocol> words[] = {{"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}};
+  constexpr Word<ProxyProtocol> words[] = {
+      {"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}};
   assign(pool.send_proxy_protocol, value.word<ProxyProtocol>(words));
 }
 
@@ -131,15 +156,26 @@ constexpr Key<PoolConfig> pool_keys[] = {
     {"send_proxy_protocol", read_send_proxy_protocol},
     {"bind_source", read_bind_source},
     {"connect_timeout", [](const Value& v, PoolConfig& p) { assign(p.connect_timeout, v.duration(connect_limits)); }},
-    {"connect_attempts", [](const Value& v, PoolConfig& p) { assign(p.connect_attempts, v.integer({1, connect_attempts_max})); }},
+    {"connect_attempts",
+     [](const Value& v, PoolConfig& p) {
+       assign(p.connect_attempts, v.integer({1, connect_attempts_max}));
+     }},
     {"idle_timeout", [](const Value& v, PoolConfig& p) { assign(p.idle_timeout, v.duration(timeout_limits)); }},
-    {"half_close_timeout", [](const Value& v, PoolConfig& p) { assign(p.half_close_timeout, v.duration(timeout_limits)); }},
+    {"half_close_timeout",
+     [](const Value& v, PoolConfig& p) { assign(p.half_close_timeout, v.duration(timeout_limits)); }},
     {"max_lifetime", [](const Value& v, PoolConfig& p) { assign(p.max_lifetime, v.duration(optional_limits)); }},
     {"rebalance", [](const Value& v, PoolConfig&) { read_nothing(v, rebalance_keys); }},
     {"queue", [](const Value& v, PoolConfig&) { read_nothing(v, queue_keys); }},
-    {"slow_start", [](const Value& v, PoolConfig&) { only_default<Duration>(v, v.duration(optional_limits), 0s, "\"0s\""); }},
-    {"panic_threshold", [](const Value& v, PoolConfig& p) { assign(p.picker.panic_threshold, v.real({0, 1})); }},
-    {"on_down", [](const Value& v, PoolConfig&) { only_first_word(v, {"keep", "reset"}); }},
+    {"slow_start",
+     [](const Value& v, PoolConfig&) { only_default<Duration>(v, v.duration(optional_limits), 0s, "\"0s\""); }},
+    {"panic_threshold",
+     [](const Value& v, PoolConfig& p) {
+       assign(p.picker.panic_threshold, v.real({0, 1}));
+     }},
+    {"on_down",
+     [](const Value& v, PoolConfig&) {
+       only_first_word(v, {"keep", "reset"});
+     }},
     {"single_writer", read_single_writer},
     {"initial", read_initial},
     {"health", [](const Value& v, PoolConfig& p) { read_health(v, p.health); }},

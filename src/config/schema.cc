@@ -72,7 +72,8 @@ bool expect_table(const Value& value) {
 std::vector<Value> expect_tables(const Value& value) {
   std::vector<Value> tables;
   if (value.node().kind != Kind::list) {
-    value.wrong_kind("an array of tables", fmt::format("there may be several, so write {} in double brackets", heading_of(value)));
+    value.wrong_kind("an array of tables",
+                     fmt::format("there may be several, so write {} in double brackets", heading_of(value)));
     return tables;
   }
   for (const Node& node : value.node().items) tables.push_back(value.item(node));

@@ -49,8 +49,8 @@ void read_listener(const Value& value, ListenerConfig& into);
 void read_pool(const Value& value, PoolConfig& into);
 void read_health(const Value& value, HealthOptions& into);
 
-/// What only the whole file can tell: names and addresses used twice, references, contradictions. `config` was read from
-/// `root`, errors or not.
+/// What only the whole file can tell: names and addresses used twice, references, contradictions. `config` was read
+/// from `root`, errors or not.
 void check_config(const Node& root, const Config& config, Report& report);
 
 /// False, and reported, when the value is no table.

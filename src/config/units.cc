@@ -1,12 +1,12 @@
 // Units: durations and sizes, parsed and printed.
 #include "usher/config/units.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <charconv>
 #include <optional>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "config/words.h"
 
@@ -58,8 +58,9 @@ Result<Duration> parse_duration(std::string_view text) {
       }
     }
   }
-  return fail(fmt::format("{} is not a duration; expected a number and a unit (us, ms, s, m, h), such as \"250ms\" or \"2s\"",
-                          quoted(text)));
+  return fail(
+      fmt::format("{} is not a duration; expected a number and a unit (us, ms, s, m, h), such as \"250ms\" or \"2s\"",
+                  quoted(text)));
 }
 
 Result<std::uint64_t> parse_size(std::string_view text) {
@@ -71,7 +72,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
       if (const auto bytes = times(parts->first, unit.factor, size_bytes_max)) return *bytes;
     }
   }
-  return fail(fmt::format("{} is not a size; expected a number of bytes or a number and a unit, such as \"64KiB\"", quoted(text)));
+  return fail(fmt::format("{} is not a size; expected a number of bytes or a number and a unit, such as \"64KiB\"",
+                          quoted(text)));
 }
 
 std::string duration_text(Duration duration) {

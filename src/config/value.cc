@@ -1,12 +1,12 @@
 // Value: the kinds of values, their limits and what is said when they don't fit.
 #include "config/value.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "config/words.h"
 #include "usher/config/units.h"
@@ -18,13 +18,20 @@ constexpr std::size_t name_bytes_max = 63;
 
 std::string_view kind_text(Kind kind) {
   switch (kind) {
-    case Kind::table: return "a table";
-    case Kind::list: return "a list";
-    case Kind::text: return "a string";
-    case Kind::integer: return "an integer";
-    case Kind::real: return "a float";
-    case Kind::boolean: return "a boolean";
-    case Kind::date: return "a date or time";
+    case Kind::table:
+      return "a table";
+    case Kind::list:
+      return "a list";
+    case Kind::text:
+      return "a string";
+    case Kind::integer:
+      return "an integer";
+    case Kind::real:
+      return "a float";
+    case Kind::boolean:
+      return "a boolean";
+    case Kind::date:
+      return "a date or time";
   }
   return "";
 }
@@ -42,24 +49,31 @@ std::string equals(const Value& value) {
 
 std::string duration_hint(const Node& node) {
   constexpr std::string_view form = "write a whole number and a unit (us, ms, s, m, h), such as \"250ms\" or \"2s\"";
-  if (node.kind == Kind::integer && node.integer >= 0) return fmt::format("write the unit as well: \"{}s\"", node.integer);
+  if (node.kind == Kind::integer && node.integer >= 0)
+    return fmt::format("write the unit as well: \"{}s\"", node.integer);
   if (node.kind != Kind::text || node.text.size() < 2 || node.text.back() != 'd') return std::string(form);
   const std::string_view days(node.text.data(), node.text.size() - 1);
   const bool whole = days.size() <= 4 && std::ranges::all_of(days, [](char c) { return c >= '0' && c <= '9'; });
-  return whole ? fmt::format("days are written in hours: \"{}h\"", std::stoi(std::string(days)) * 24) : std::string(form);
+  return whole ? fmt::format("days are written in hours: \"{}h\"", std::stoi(std::string(days)) * 24)
+               : std::string(form);
 }
 
 }  // namespace
 
 std::string shown(const Node& node) {
   switch (node.kind) {
-    case Kind::text: return quoted(node.text);
-    case Kind::integer: return fmt::format("{}", node.integer);
-    case Kind::real: return fmt::format("{}", node.real);
-    case Kind::boolean: return node.boolean ? "true" : "false";
+    case Kind::text:
+      return quoted(node.text);
+    case Kind::integer:
+      return fmt::format("{}", node.integer);
+    case Kind::real:
+      return fmt::format("{}", node.real);
+    case Kind::boolean:
+      return node.boolean ? "true" : "false";
     case Kind::table:
     case Kind::list:
-    case Kind::date: return "";
+    case Kind::date:
+      return "";
   }
   return "";
 }
@@ -123,7 +137,8 @@ std::optional<Duration> Value::duration(DurationLimits limits) const {
     return std::nullopt;
   }
   if (*duration < limits.low || *duration > limits.high) {
-    wrong("is out of range", fmt::format("allowed: \"{}\" to \"{}\"", duration_text(limits.low), duration_text(limits.high)));
+    wrong("is out of range",
+          fmt::format("allowed: \"{}\" to \"{}\"", duration_text(limits.low), duration_text(limits.high)));
     return std::nullopt;
   }
   return *duration;

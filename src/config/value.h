@@ -84,7 +84,8 @@ std::string shown(const Node& node);
 
 /// A key whose feature isn't built yet: only its documented default, which means off, is accepted.
 template <typename T>
-void only_default(const Value& value, const std::optional<T>& written, const T& fallback, std::string_view fallback_text) {
+void only_default(const Value& value, const std::optional<T>& written, const T& fallback,
+                  std::string_view fallback_text) {
   if (written && *written != fallback) value.not_yet(fallback_text);
 }
 /// The same for words: the first one is the default.

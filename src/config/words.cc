@@ -1,10 +1,10 @@
 // Words: quoting and guessing.
 #include "config/words.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
-
-#include <fmt/format.h>
 
 namespace usher {
 namespace {
@@ -16,10 +16,17 @@ constexpr std::size_t beginning_bytes_min = 3;
 
 void append_escaped(std::string& out, unsigned char byte) {
   switch (byte) {
-    case '\n': out += "\\n"; return;
-    case '\t': out += "\\t"; return;
-    case '\r': out += "\\r"; return;
-    default: out += fmt::format("\\x{:02x}", byte);
+    case '\n':
+      out += "\\n";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    default:
+      out += fmt::format("\\x{:02x}", byte);
   }
 }
 

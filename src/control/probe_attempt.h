@@ -25,8 +25,8 @@ using ProbeOutcome = std::variant<CheckResult, LocalProblem>;
 /// An errno of socket(2) or connect(2) that is our own shortage, not the backend's doing.
 bool is_local_problem(int code) noexcept;
 
-/// The kernel may pick the very port that is dialed, on our own address, as the source: with nobody listening there, TCP's
-/// simultaneous open then connects the socket to itself.
+/// The kernel may pick the very port that is dialed, on our own address, as the source: with nobody listening there,
+/// the simultaneous open of TCP then connects the socket to itself.
 bool is_connected_to_itself(const Fd& socket, const Endpoint& dialed) noexcept;
 
 /// A resource. Never blocks. Not thread safe. Destroying it closes the socket and drops the check.

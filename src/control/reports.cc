@@ -241,7 +241,10 @@ Totals Supervisor::report_totals() {
     }
     totals.pools.push_back(std::move(row));
   }
-  for (std::uint32_t i = 0; i < sheets_.size(); ++i) totals.workers.push_back(WorkerTotals::of(i, sheets_[i]->worker));
+  for (std::uint32_t i = 0; i < sheets_.size(); ++i) {
+    totals.workers.push_back(WorkerTotals::of(i, sheets_[i]->worker));
+    totals.workers.back().steered = steering_->steered_to(i);
+  }
   totals.reloads_applied = reloads_applied_;
   totals.reloads_refused = reloads_refused_;
   totals.steering = steering_->active();

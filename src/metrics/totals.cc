@@ -37,7 +37,6 @@ WorkerTotals WorkerTotals::of(std::uint32_t index, const WorkerCounters& counter
   totals.pipes_short = counters.pipes_short.get();
   totals.accept_errors = counters.accept_errors.get();
   totals.sessions = counters.sessions.get();
-  totals.steered = counters.steered.get();
   return totals;
 }
 

@@ -147,15 +147,13 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
     mark_broken(session, other(source), result);
     return Step::moved;
   }
-  // What was peeked at is there to be taken: this can't come short.
-  if (::recv(from.fd, nullptr, static_cast<std::size_t>(sent), MSG_TRUNC | MSG_DONTWAIT) != sent) {
-    source_failed(session, source, result);
-  }
   const auto bytes = static_cast<std::uint64_t>(sent);
   Flow& flow = session.from(source);
-  if (!flow.over()) {
-    flow.filled(static_cast<std::uint32_t>(sent));
-    flow.drained(static_cast<std::uint32_t>(sent));
+  flow.filled(static_cast<std::uint32_t>(sent));
+  flow.drained(static_cast<std::uint32_t>(sent));
+  // What was peeked at is there to be taken; were it not, the same bytes would be sent twice.
+  if (::recv(from.fd, nullptr, static_cast<std::size_t>(sent), MSG_TRUNC | MSG_DONTWAIT) != sent) {
+    source_failed(session, source, result);
   }
   result.filled += bytes;
   result.drained += bytes;

@@ -21,13 +21,15 @@ bool matches(const std::vector<Cidr>& blocks, const Endpoint& endpoint) noexcept
   return std::ranges::any_of(blocks, [&](const Cidr& block) { return block.contains(endpoint); });
 }
 
-bool denied(const ListenerPlan& plan, const Endpoint& peer) noexcept {
-  if (matches(plan.deny, peer)) return true;
-  if (!plan.allow.empty() && !matches(plan.allow, peer)) return true;
-  return plan.accept_proxy && !plan.trusted_proxies.empty() && !matches(plan.trusted_proxies, peer);
+bool trusted(const ListenerPlan& plan, const Endpoint& peer) noexcept {
+  return plan.trusted_proxies.empty() || matches(plan.trusted_proxies, peer);
 }
 
 }  // namespace
+
+bool admits(const ListenerPlan& plan, const Endpoint& client) noexcept {
+  return !matches(plan.deny, client) && (plan.allow.empty() || matches(plan.allow, client));
+}
 
 void Loop::open_door(const std::shared_ptr<const ListenerPlan>& plan, const std::shared_ptr<ListenGroup>& group) noexcept {
   auto free = std::ranges::find_if(doors_, [](const Door& door) { return door.group == nullptr && !door.armed; });
@@ -108,7 +110,8 @@ void Loop::admit(const ListenerPlan& plan, Fd client) noexcept {
   if (asks_who) {
     peer = peer_of(client.number());
     if (!peer.set()) return turn_away(plan, std::move(client), Outcome::client_gone);
-    if (denied(plan, peer)) return turn_away(plan, std::move(client), Outcome::denied);
+    const bool welcome = plan.accept_proxy ? trusted(plan, peer) : admits(plan, peer);
+    if (!welcome) return turn_away(plan, std::move(client), Outcome::denied);
   }
   std::atomic<std::uint32_t>& here = shared_.listener_sessions[plan.id];
   const bool listener_full = here.fetch_add(1, std::memory_order_relaxed) >= plan.max_connections && plan.max_connections != 0;

@@ -60,7 +60,7 @@ void Loop::read_greeting(std::uint32_t slot) noexcept {
     return terminate(slot, Outcome::internal);
   }
   wheel_.clear(slot);
-  if (!header.local) return choose(slot, header.source, header.destination);
+  if (!header.local) return welcome(slot, header.source.unmapped(), header.destination.unmapped());
   sockaddr_storage address{};
   socklen_t length = sizeof address;
   Endpoint client;
@@ -72,6 +72,12 @@ void Loop::read_greeting(std::uint32_t slot) noexcept {
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
     destination = Endpoint::from(reinterpret_cast<sockaddr*>(&address), length).unmapped();
   }
+  welcome(slot, client, destination);
+}
+
+/// Behind proxies the client is who the header names; the proxies themselves were let in by trusted_proxies.
+void Loop::welcome(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept {
+  if (!admits(*plans_[sessions_[slot].listener], client)) return terminate(slot, Outcome::denied);
   choose(slot, client, destination);
 }
 
@@ -144,6 +150,10 @@ void Loop::candidate_failed(std::uint32_t slot, int code) noexcept {
   Dial& dial = dials_[session.dial];
   sheet_.backend(session.backend).connect_failures[static_cast<std::size_t>(failure_of(code))].add();
   dial.last_failure = outcome_of(code);
+  // As slow as can be: without this, least_latency would try a backend that refuses again and again, as one yet unknown.
+  if (!local_shortage(code)) {
+    shared_.board.note_latency(BackendId{session.backend}, std::chrono::milliseconds(dial.connect_timeout_ms), now_);
+  }
   leave_backend(session);
   if (Peer& backend = session.peer(Side::backend); backend.fd >= 0) {
     const Fd closed(std::exchange(backend.fd, -1));

@@ -29,6 +29,9 @@ inline constexpr std::uint64_t turn_budget_bytes = 256U << 10;
 /// How long a listener rests after the kernel had no descriptor or memory for another connection.
 inline constexpr Duration accept_rest = std::chrono::milliseconds(100);
 
+/// What allow and deny say of a client; deny wins.
+[[nodiscard]] bool admits(const ListenerPlan& plan, const Endpoint& client) noexcept;
+
 /// What a session needs only until it is connected. Candidates are copied, so that a reload may drop the pool meanwhile.
 struct Dial {
   struct Candidate {
@@ -88,6 +91,7 @@ class Loop {
 
   // From the first byte to a connected backend (dial.cc).
   void read_greeting(std::uint32_t slot) noexcept;
+  void welcome(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept;
   void choose(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept;
   void dial_next(std::uint32_t slot) noexcept;
   void candidate_failed(std::uint32_t slot, int code) noexcept;

@@ -85,7 +85,6 @@ struct WorkerCounters {
   Counter pipes_short;         ///< a turn that found no pipe and copied instead
   Counter accept_errors;       ///< EMFILE and its like, by count
   Counter sessions;            ///< slots in use
-  Counter steered;             ///< connections that eBPF sent to this worker (0 without it)
 };
 
 /// One worker's sheet. Rows are found by dense id; memory is touched only where something counts. Written by its worker, read

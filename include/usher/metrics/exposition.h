@@ -58,7 +58,8 @@ struct WorkerTotals {
   std::uint32_t index = 0;
   std::uint64_t turns = 0, completions = 0, operations_submitted = 0, operations_completed = 0, operations_in_flight = 0;
   std::uint64_t stale_completions = 0, bytes_filled = 0, bytes_drained = 0, bytes_piped = 0, bytes_discarded = 0;
-  std::uint64_t pipes_open = 0, pipes_leased = 0, pipes_short = 0, accept_errors = 0, sessions = 0, steered = 0;
+  std::uint64_t pipes_open = 0, pipes_leased = 0, pipes_short = 0, accept_errors = 0, sessions = 0;
+  std::uint64_t steered = 0;  ///< connections that eBPF sent to this worker (0 without it); control fills it in
   static WorkerTotals of(std::uint32_t index, const WorkerCounters& counters) noexcept;
 };
 

@@ -1,5 +1,6 @@
 // Every broken configuration of broken/*.txt gives exactly the diagnostics that stand below it.
 #include <algorithm>
+#include <catch2/catch_test_macros.hpp>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -7,8 +8,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <catch2/catch_test_macros.hpp>
 
 #include "usher/config/config.h"
 
@@ -95,7 +94,8 @@ TEST_CASE("every broken configuration gives exactly its diagnostics") {
       } else {
         CHECK(all_texts(parsed) == one.says);
       }
-      const bool failed = std::ranges::any_of(parsed.problems, [](const auto& p) { return p.severity == Severity::error; });
+      const bool failed =
+          std::ranges::any_of(parsed.problems, [](const auto& p) { return p.severity == Severity::error; });
       CHECK(parsed.config.has_value() == !failed);
       CHECK(failed == (area != "warnings"));
     }

@@ -1,11 +1,11 @@
 // Values get where they belong, and files that can't be read say so.
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
-
-#include <catch2/catch_test_macros.hpp>
-#include <unistd.h>
 
 #include "usher/config/config.h"
 
@@ -111,17 +111,19 @@ TEST_CASE("every supported key gets where it belongs") {
 }
 
 TEST_CASE("a switched-off http address stays empty") {
-  const Parsed parsed = parse_config("[admin]\nhttp = \"\"\n[[listener]]\nname=\"a\"\nbind=\"127.0.0.1:1\"\npool=\"p\"\n"
-                                     "[[pool]]\nname=\"p\"\nbackend=[{address=\"127.0.0.1:2\"}]\n",
-                                     "usher.toml");
+  const Parsed parsed = parse_config(
+      "[admin]\nhttp = \"\"\n[[listener]]\nname=\"a\"\nbind=\"127.0.0.1:1\"\npool=\"p\"\n"
+      "[[pool]]\nname=\"p\"\nbackend=[{address=\"127.0.0.1:2\"}]\n",
+      "usher.toml");
   REQUIRE(parsed.config.has_value());
   CHECK(parsed.config->admin.http.empty());
 }
 
 TEST_CASE("port 0 may be bound by several listeners") {
-  const Parsed parsed = parse_config("[[listener]]\nname=\"a\"\nbind=[\"127.0.0.1:0\", \"127.0.0.1:0\"]\npool=\"p\"\n"
-                                     "[[pool]]\nname=\"p\"\nbackend=[{address=\"127.0.0.1:2\"}]\n",
-                                     "usher.toml");
+  const Parsed parsed = parse_config(
+      "[[listener]]\nname=\"a\"\nbind=[\"127.0.0.1:0\", \"127.0.0.1:0\"]\npool=\"p\"\n"
+      "[[pool]]\nname=\"p\"\nbackend=[{address=\"127.0.0.1:2\"}]\n",
+      "usher.toml");
   CHECK(parsed.config.has_value());
 }
 
@@ -163,7 +165,8 @@ TEST_CASE("more backends than the board holds are refused") {
 }
 
 TEST_CASE("a diagnostic prints its place, its message and its hint") {
-  CHECK(Diagnostic{Severity::error, "a.toml", 3, 5, "wrong", "do this"}.text() == "a.toml:3:5: error: wrong\n    hint: do this");
+  CHECK(Diagnostic{Severity::error, "a.toml", 3, 5, "wrong", "do this"}.text() ==
+        "a.toml:3:5: error: wrong\n    hint: do this");
   CHECK(Diagnostic{Severity::warning, "a.toml", 3, 5, "odd", ""}.text() == "a.toml:3:5: warning: odd");
 }
 

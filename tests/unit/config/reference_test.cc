@@ -1,4 +1,5 @@
 // conf/usher.toml lists every key with its true default, and the examples are valid.
+#include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -6,8 +7,6 @@
 #include <set>
 #include <sstream>
 #include <string>
-
-#include <catch2/catch_test_macros.hpp>
 
 #include "usher/config/config.h"
 
@@ -49,7 +48,8 @@ std::set<std::string> keys_of(const std::string& text) {
     keys.insert(outer);
     if (!value.starts_with("{")) continue;
     const std::string braces = value.substr(0, value.find('}'));
-    for (std::sregex_iterator i(braces.begin(), braces.end(), inner), end; i != end; ++i) keys.insert(outer + "." + (*i)[1].str());
+    for (std::sregex_iterator i(braces.begin(), braces.end(), inner), end; i != end; ++i)
+      keys.insert(outer + "." + (*i)[1].str());
   }
   return keys;
 }
@@ -112,7 +112,8 @@ TEST_CASE("the defaults that the reference file shows are true") {
     [[pool.backend]]
     name = "a"
     address = "127.0.0.1:8000"
-  )", "shortest.toml");
+  )",
+                                       "shortest.toml");
   CHECK(all_texts(shortest).empty());
   REQUIRE(shortest.config.has_value());
   CHECK(*shortest.config == expected);
@@ -127,9 +128,10 @@ TEST_CASE("what the reference file comments out is known, and either its default
     REQUIRE(problem.message.ends_with(ending));
     refused.insert(problem.message.substr(0, problem.message.size() - ending.size()));
   }
-  CHECK(refused == std::set<std::string>{"pool.health.send", "pool.health.expect", "pool.health.role", "pool.health.password_file",
-                                         "pool.health.user", "pool.health.database", "pool.health.command",
-                                         "[[listener.route]]", "[pool.discovery]", "[pool.autoscale]"});
+  CHECK(refused == std::set<std::string>{"pool.health.send", "pool.health.expect", "pool.health.role",
+                                         "pool.health.password_file", "pool.health.user", "pool.health.database",
+                                         "pool.health.command", "[[listener.route]]", "[pool.discovery]",
+                                         "[pool.autoscale]"});
 }
 
 TEST_CASE("the examples parse without a problem") {

@@ -504,6 +504,22 @@ TEST_CASE("a PROXY header is awaited, taken off, and passed on in the form that 
   CHECK(read_some(server, 49) == "PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\nhello");
 }
 
+TEST_CASE("behind proxies, allow and deny judge the client that the header names") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, [](PoolPlan&, ListenerPlan& listener) {
+    listener.accept_proxy = true;
+    listener.trusted_proxies = {Cidr::parse("127.0.0.1").value()};
+    listener.deny = {Cidr::parse("192.0.2.0/24").value()};
+  });
+  Fd bad = connect_to(house.address());
+  REQUIRE(write_all(bad, "PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n"));
+  CHECK(house.ends_with(Outcome::denied));
+  Fd good = connect_to(house.address());
+  REQUIRE(write_all(good, "PROXY TCP4 203.0.113.1 198.51.100.2 4711 443\r\nhello"));
+  Fd server = accepted(backend);
+  CHECK(read_some(server, 5) == "hello");
+}
+
 TEST_CASE("a bad PROXY header ends the session by name, and no backend hears of it") {
   const Listening backend = listen_on_loopback();
   House house({backend.address}, [](PoolPlan&, ListenerPlan& listener) { listener.accept_proxy = true; });
