@@ -3,6 +3,7 @@
 
 namespace usher {
 
+// long: it is one HTML document, kept whole so that it can be read as one.
 std::string_view dashboard_page() noexcept {
   return R"page(<!doctype html>
 <html lang="en">

@@ -1,4 +1,4 @@
-// DemoHistory.
+// DemoHistory: what the demo has seen so far, summed into frames and one closing object.
 #include "cli/demo_history.h"
 
 #include <time.h>

@@ -1,4 +1,4 @@
-// DemoLoad.
+// DemoLoad: the threads that make the gentle load, and their sums.
 #include "cli/demo_load.h"
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-// KillSchedule.
+// KillSchedule: which backend is down at which second.
 #include "cli/demo_schedule.h"
 
 namespace usher::cli {

@@ -17,6 +17,7 @@ std::string demo_config_text(const DemoSetup& setup) {
   std::string text = fmt::format(R"(# What usher demo runs.
 [global]
 drain_timeout = "2s"
+max_connections = 2000
 log_level = "error"                 # the view has the events
 
 [admin]

@@ -1,4 +1,4 @@
-// LatencyHistogram.
+// LatencyHistogram: buckets that grow by a fixed ratio, and percentiles read off them.
 #include "cli/latency_histogram.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// ServiceThread.
+// ServiceThread: run_service in a thread of its own, with a way to stop it.
 #include "cli/service_thread.h"
 
 #include <sys/eventfd.h>
@@ -48,7 +48,7 @@ ServiceThread::~ServiceThread() {
 void ServiceThread::run(const Config& config, const std::string& config_text) {
   RunOptions options;
   options.config_text = config_text;
-  options.handle_signals = false;
+  options.take_signals = false;
   options.on_started = [&](Service& service) -> Result<std::shared_ptr<void>> {
     auto admin = start_admin_server({config.admin.socket, config.admin.http, config.admin.token}, service);
     if (!admin) {

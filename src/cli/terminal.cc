@@ -83,7 +83,7 @@ bool TerminalScreen::show(std::string_view text) {
     out += text.substr(0, end);
     out += "\x1b[K";  // what an older, longer line left
     if (end == std::string_view::npos) break;
-    out += "\r\n";
+    out += "\n";
     text.remove_prefix(end + 1);
   }
   return write_stdout(out + "\x1b[J");

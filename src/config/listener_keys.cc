@@ -61,7 +61,7 @@ void read_accept_proxy_protocol(const Value& value, ListenerConfig& listener) {
 
 void read_interfaces(const Value& value, ListenerConfig&) {
   if (value.node().kind == Kind::list && value.node().items.empty()) return;
-  if (!value.texts("a list of interface names").empty()) value.item(value.node()).not_yet("[]");
+  if (!value.texts("a list of interface names").empty()) value.not_yet("[]");
 }
 
 constexpr Key<ListenerConfig> listener_keys[] = {

@@ -1,5 +1,5 @@
 // ProbeAttempt: the system calls of a health check, one step at a time.
-#include "probe_attempt.h"
+#include "control/probe_attempt.h"
 
 #include <netinet/tcp.h>
 #include <sys/epoll.h>

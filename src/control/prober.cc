@@ -22,7 +22,7 @@
 
 #include <fmt/format.h>
 
-#include "probe_attempt.h"
+#include "control/probe_attempt.h"
 #include "usher/base/clock.h"
 #include "usher/base/fd.h"
 #include "usher/base/log.h"

@@ -65,7 +65,7 @@ Result<std::unique_ptr<Supervisor>> Supervisor::build(const Config& config, cons
   // splice(2) into a closed socket raises it, whatever flags a socket has.
   ::signal(SIGPIPE, SIG_IGN);
   Fd signals;
-  if (options.handle_signals) {
+  if (options.take_signals) {
     auto taken = take_signals();
     if (!taken) return std::unexpected(taken.error());
     signals = std::move(*taken);
@@ -102,9 +102,9 @@ Result<void> Supervisor::start(const Config& config) {
   if (!prober) return std::unexpected(prober.error());
   prober_ = std::move(*prober);
   prober_->set_targets(world_->check_targets());
-  events_.add(LogLevel::info, "start", "", fmt::format("usher {}: {}, {}, up to {}, {} of {} pipes", USHER_VERSION,
+  events_.add(LogLevel::info, "start", "", fmt::format("usher {}: {}, {}, up to {}, {} pipes a worker at most", USHER_VERSION,
               counted(config.listeners.size(), "listener"), counted(limits_.workers, "worker"),
-              counted(limits_.sessions_max, "session"), limits_.workers, limits_.pipes_max));
+              counted(limits_.sessions_max, "session"), limits_.pipes_max));
   log_info("control", "RLIMIT_NOFILE is {}; steering: {}", limits_.descriptors_max, steering_->describe());
   if (!limits_.remark.empty()) events_.add(LogLevel::warning, "warning", "", limits_.remark);
   if (!steering_->active() && limits_.workers > 1) {

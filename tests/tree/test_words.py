@@ -16,6 +16,7 @@ EMPTY_PARTS = {"ctx", "mgr"}
 ALLOWED = {
     ("bpf/", "ctx"): "what every BPF program calls its one argument",
     ("include/usher/base/log.h", "info"): "an enumerator of LogLevel: the word that the configuration uses",
+    ("include/usher/relay/session.h", "int fd"): "slots are plain memory: the worker closes a session's sockets by name",
     ("src/admin/http_protocol.cc", "process_request"): "httplib's name for it",
 }
 

@@ -10,8 +10,8 @@
 
 namespace usher {
 
-/// A whole number and one of us, ms, s, m, h: "250ms", "2s", "10m". No sign, no fraction, no blanks. At most 1,000,000
-/// h.
+/// A whole number and one of us, ms, s, m, h: "250ms", "2s", "10m". No sign, no fraction, no blanks; at most
+/// 1,000,000 hours.
 Result<Duration> parse_duration(std::string_view text);
 
 /// Bytes: a whole number, alone or with one of B, KiB, MiB, GiB, TiB (1024 each) or kB, MB, GB, TB (1000 each).

@@ -12,7 +12,7 @@ namespace usher {
 struct RunOptions {
   std::string config_file;  ///< read again on reload; "" = reload is refused (usher demo)
   std::string config_text;
-  bool handle_signals = true;  ///< SIGTERM, SIGINT, SIGHUP through signalfd(2); block them before any thread starts
+  bool take_signals = true;  ///< SIGTERM, SIGINT, SIGHUP through signalfd(2); block them before any thread starts
   /// Called once with the running service, from the control thread, when every listener listens; what it returns is kept
   /// until the drain is over (the admin server lives there). An error ends the start.
   std::function<Result<std::shared_ptr<void>>(Service&)> on_started;

@@ -1,4 +1,5 @@
 // The admin server over its real doors: a Unix socket, and http on 127.0.0.1, read by a raw client of the test's own.
+// long: one case a route and a way of going wrong; they share one raw client.
 #include "usher/admin/server.h"
 
 #include <fcntl.h>

@@ -30,6 +30,7 @@ Read read_whole(std::string_view method, std::string_view text) {
   return read_of(response);
 }
 
+// long: a table of answers, and one loop over it.
 TEST_CASE("an answer is read however its bytes are split") {
   struct Row {
     const char* what;

@@ -1,0 +1,122 @@
+// A worker relays: bytes, ends and resets, over real sockets.
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+
+#include "house.h"
+
+using namespace usher;
+using namespace std::chrono_literals;
+
+TEST_CASE("bytes go through both ways, and a FIN each way ends the session as served") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  REQUIRE(write_all(client, "question"));
+  Fd server = accepted(backend);
+  CHECK(read_some(server, 8) == "question");
+  REQUIRE(write_all(server, "answer"));
+  CHECK(read_some(client, 6) == "answer");
+  ::shutdown(client.number(), SHUT_WR);
+  int code = -1;
+  CHECK(read_all(server, code).empty());
+  CHECK(code == 0);
+  // Half-closed: the other direction goes on.
+  REQUIRE(write_all(server, "last word"));
+  server.reset();
+  CHECK(read_all(client, code) == "last word");
+  CHECK(code == 0);
+  CHECK(house.ends_with(Outcome::served));
+  CHECK(house.sheet().listener(0).bytes_in.get() == 8);
+  CHECK(house.sheet().listener(0).bytes_out.get() == 15);
+}
+
+TEST_CASE("a server that speaks first is heard") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  REQUIRE(write_all(server, "220 ready\r\n"));
+  CHECK(read_some(client, 11) == "220 ready\r\n");
+}
+
+TEST_CASE("many megabytes arrive whole in both directions at once, a pipe or none") {
+  const std::uint16_t pipes = GENERATE(as<std::uint16_t>(), 0, 1, 16);
+  CAPTURE(pipes);
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, {}, 64, pipes);
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  const std::string up = pattern(9'000'001);
+  const std::string down = pattern(7'654'321);
+  std::thread client_writer([&] {
+    write_all(client, up);
+    ::shutdown(client.number(), SHUT_WR);
+  });
+  std::thread server_writer([&] {
+    write_all(server, down);
+    ::shutdown(server.number(), SHUT_WR);
+  });
+  std::string got_up;
+  int up_code = -1;
+  std::thread server_reader([&] { got_up = read_all(server, up_code); });
+  int code = -1;
+  const std::string got_down = read_all(client, code);
+  client_writer.join();
+  server_writer.join();
+  server_reader.join();
+  CHECK(code == 0);
+  CHECK(up_code == 0);
+  CHECK((got_down == down));
+  CHECK((got_up == up));
+  CHECK(house.ends_with(Outcome::served));
+  if (pipes == 0) CHECK(house.sheet().worker.pipes_short.get() > 0);
+}
+
+TEST_CASE("a client's reset reaches the backend as a reset") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  REQUIRE(write_all(client, "x"));
+  CHECK(read_some(server, 1) == "x");
+  reset_on_close(client);
+  client.reset();
+  int code = 0;
+  read_all(server, code);
+  CHECK(code == ECONNRESET);
+  CHECK(house.ends_with(Outcome::client_gone));
+}
+
+TEST_CASE("a backend's reset reaches the client as a reset, behind the bytes that came before it") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  REQUIRE(write_all(server, "half an ans"));
+  CHECK(read_some(client, 11) == "half an ans");
+  reset_on_close(server);
+  server.reset();
+  int code = 0;
+  read_all(client, code);
+  CHECK(code == ECONNRESET);
+  CHECK(house.ends_with(Outcome::backend_gone));
+}
+
+TEST_CASE("a FIN behind bytes that rest in a pipe comes after them") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  // Far more than socket buffers hold while nobody reads, then a FIN at once.
+  const std::string text = pattern(20'000'000);
+  std::thread writer([&] {
+    write_all(client, text);
+    ::shutdown(client.number(), SHUT_WR);
+  });
+  CHECK(eventually([&] { return house.sheet().worker.pipes_leased.get() == 1; }));
+  int code = -1;
+  const std::string got = read_all(server, code);
+  writer.join();
+  CHECK(code == 0);
+  CHECK((got == text));
+}
