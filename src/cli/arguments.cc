@@ -1,15 +1,15 @@
 // Arguments, by CLI11: one subcommand a verb; what it throws ends here.
 #include "cli/arguments.h"
 
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <sstream>
 #include <string_view>
 #include <utility>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 namespace usher::cli {
 namespace {
@@ -38,7 +38,8 @@ CLI::Validator number_validator(std::uint32_t least, std::uint32_t most) {
 
 std::string target_problem(const std::string& text) {
   const auto slash = text.find('/');
-  if (slash == std::string::npos || slash == 0 || slash + 1 == text.size() || text.find('/', slash + 1) != std::string::npos) {
+  if (slash == std::string::npos || slash == 0 || slash + 1 == text.size() ||
+      text.find('/', slash + 1) != std::string::npos) {
     return fmt::format("'{}' is not of the form POOL/BACKEND", text);
   }
   return "";
@@ -104,7 +105,9 @@ class Parser {
     CLI::App* check = add_verb("check", "Validate a configuration: every problem at once", Verb::check);
     check->add_option("-c,--config", parsed_.config_file, "The configuration")->required()->type_name("FILE");
     CLI::App* demo = add_verb("demo", "Three backends, one listener and a gentle load, in this terminal", Verb::demo);
-    demo->add_option("--seconds", texts_.seconds, "End after so long")->type_name("N")->check(number_validator(1, seconds_max));
+    demo->add_option("--seconds", texts_.seconds, "End after so long")
+        ->type_name("N")
+        ->check(number_validator(1, seconds_max));
     demo->add_flag("--json", texts_.json, "No view; one JSON object at the end");
   }
 
@@ -144,7 +147,9 @@ class Parser {
     return made;
   }
   void add_socket(CLI::App* verb) {
-    verb->add_option("--socket", parsed_.socket, "The admin socket of the usher to speak to")->type_name("PATH")->capture_default_str();
+    verb->add_option("--socket", parsed_.socket, "The admin socket of the usher to speak to")
+        ->type_name("PATH")
+        ->capture_default_str();
   }
 
   void mark_unsupported(std::string what) {
@@ -177,7 +182,8 @@ class Parser {
     } else if (kind == CLI::ExitCodes::ArgumentMismatch) {
       message = fmt::format("{} wants a value", message.substr(0, message.find(':')));
     }
-    return {exit_usage, "", fmt::format("usher {0}: {1}; see 'usher {0} --help'\n", verbs.front()->get_name(), message)};
+    return {exit_usage, "",
+            fmt::format("usher {0}: {1}; see 'usher {0} --help'\n", verbs.front()->get_name(), message)};
   }
 
   Arguments parsed_;
@@ -187,6 +193,8 @@ class Parser {
 
 }  // namespace
 
-std::expected<Arguments, Answer> parse_arguments(const std::vector<std::string>& words) { return Parser().parse(words); }
+std::expected<Arguments, Answer> parse_arguments(const std::vector<std::string>& words) {
+  return Parser().parse(words);
+}
 
 }  // namespace usher::cli

@@ -42,8 +42,8 @@ struct Arguments {
   std::optional<std::uint32_t> seconds;  ///< demo only; none = until it is told to stop
 };
 
-/// `words` without the program's own name. The Answer is a help text, a version (exit 0) or a usage error (exit 2: one line
-/// and a hint). Pure.
+/// `words` without the program's own name. The Answer is a help text, a version (exit 0) or a usage error (exit 2: one
+/// line and a hint). Pure.
 std::expected<Arguments, Answer> parse_arguments(const std::vector<std::string>& words);
 
 }  // namespace usher::cli

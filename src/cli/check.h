@@ -8,7 +8,8 @@
 
 namespace usher::cli {
 
-/// Every problem on stderr; "FILE: ok: ..." on stdout where nothing is wrong (warnings alone are fine). Exit 0 or 2. Pure.
+/// Every problem on stderr; "FILE: ok: ..." on stdout where nothing is wrong (warnings alone are fine). Exit 0 or 2.
+/// Pure.
 Answer check_answer(const std::string& file, const Parsed& parsed);
 
 /// Every problem's text, a line or two each.

@@ -32,10 +32,14 @@ int ask_running_usher(const Arguments& arguments) {
 
 int run_verb(const Arguments& arguments) {
   switch (arguments.verb) {
-    case Verb::run: return run_in_foreground(arguments.config_file);
-    case Verb::check: return say(check_answer(arguments.config_file, load_config(arguments.config_file)));
-    case Verb::demo: return run_demo(arguments);
-    case Verb::unsupported: return say(refused(arguments.unsupported + " is not supported yet"));
+    case Verb::run:
+      return run_in_foreground(arguments.config_file);
+    case Verb::check:
+      return say(check_answer(arguments.config_file, load_config(arguments.config_file)));
+    case Verb::demo:
+      return run_demo(arguments);
+    case Verb::unsupported:
+      return say(refused(arguments.unsupported + " is not supported yet"));
     case Verb::status:
     case Verb::listeners:
     case Verb::backends:
@@ -45,7 +49,8 @@ int run_verb(const Arguments& arguments) {
     case Verb::enable:
     case Verb::disable:
     case Verb::weight:
-    case Verb::reload: return ask_running_usher(arguments);
+    case Verb::reload:
+      return ask_running_usher(arguments);
   }
   return exit_usage;
 }

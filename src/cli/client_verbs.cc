@@ -1,10 +1,10 @@
 // The client verbs' requests and answers.
 #include "cli/client_verbs.h"
 
-#include <string_view>
-
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "cli/tables.h"
 #include "cli/text.h"
@@ -29,19 +29,23 @@ std::string percent_encoded(std::string_view text) {
 }
 
 ClientRequest order(const Arguments& arguments, std::string body) {
-  return {"POST", fmt::format("/api/v1/backends/{}/{}", percent_encoded(arguments.pool), percent_encoded(arguments.backend)),
+  return {"POST",
+          fmt::format("/api/v1/backends/{}/{}", percent_encoded(arguments.pool), percent_encoded(arguments.backend)),
           std::move(body)};
 }
 
 std::string refusal_text(const AdminResponse& response) {
   const Json parsed = Json::parse(response.body, nullptr, false);
   if (parsed.is_object()) {
-    if (const auto error = parsed.find("error"); error != parsed.end() && error->is_string()) return safe_text(error->get<std::string>());
+    if (const auto error = parsed.find("error"); error != parsed.end() && error->is_string())
+      return safe_text(error->get<std::string>());
   }
   return fmt::format("refused, with status {} and no reason", response.status);
 }
 
-Answer table_answer(const Result<std::string>& table) { return table ? Answer{exit_done, *table, ""} : refused(table.error().message); }
+Answer table_answer(const Result<std::string>& table) {
+  return table ? Answer{exit_done, *table, ""} : refused(table.error().message);
+}
 
 Answer done(const Arguments& arguments, std::string_view what) {
   return {exit_done, fmt::format("{}/{}: {}\n", arguments.pool, arguments.backend, what), ""};
@@ -72,27 +76,39 @@ Answer reload_answer(const AdminResponse& response) {
     return {exit_refused, "", "usher: the reload was refused, nothing has changed\n" + sentences(report, "problems")};
   }
   const std::string changes = sentences(report, "changes");
-  return {exit_done, changes.empty() ? "reloaded: nothing was different\n" : "reloaded\n" + changes, sentences(report, "problems")};
+  return {exit_done, changes.empty() ? "reloaded: nothing was different\n" : "reloaded\n" + changes,
+          sentences(report, "problems")};
 }
 
 }  // namespace
 
 ClientRequest client_request(const Arguments& arguments) {
   switch (arguments.verb) {
-    case Verb::status: return {"GET", "/api/v1/status", ""};
-    case Verb::listeners: return {"GET", "/api/v1/listeners", ""};
-    case Verb::backends: return {"GET", "/api/v1/backends", ""};
-    case Verb::connections: return {"GET", "/api/v1/connections", ""};
-    case Verb::events: return {"GET", "/api/v1/events", ""};
-    case Verb::drain: return order(arguments, R"({"state": "drain"})");
-    case Verb::enable: return order(arguments, R"({"state": "enabled"})");
-    case Verb::disable: return order(arguments, R"({"state": "disabled"})");
-    case Verb::weight: return order(arguments, fmt::format(R"({{"weight": {}}})", arguments.weight));
-    case Verb::reload: return {"POST", "/api/v1/reload", ""};
+    case Verb::status:
+      return {"GET", "/api/v1/status", ""};
+    case Verb::listeners:
+      return {"GET", "/api/v1/listeners", ""};
+    case Verb::backends:
+      return {"GET", "/api/v1/backends", ""};
+    case Verb::connections:
+      return {"GET", "/api/v1/connections", ""};
+    case Verb::events:
+      return {"GET", "/api/v1/events", ""};
+    case Verb::drain:
+      return order(arguments, R"({"state": "drain"})");
+    case Verb::enable:
+      return order(arguments, R"({"state": "enabled"})");
+    case Verb::disable:
+      return order(arguments, R"({"state": "disabled"})");
+    case Verb::weight:
+      return order(arguments, fmt::format(R"({{"weight": {}}})", arguments.weight));
+    case Verb::reload:
+      return {"POST", "/api/v1/reload", ""};
     case Verb::run:
     case Verb::check:
     case Verb::demo:
-    case Verb::unsupported: break;  // required not to come here
+    case Verb::unsupported:
+      break;  // required not to come here
   }
   return {};
 }
@@ -105,20 +121,30 @@ Answer client_answer(const Arguments& arguments, const Result<AdminResponse>& re
     return {exit_done, response->body.ends_with('\n') ? response->body : response->body + "\n", ""};
   }
   switch (arguments.verb) {
-    case Verb::status: return table_answer(status_table(response->body));
-    case Verb::listeners: return table_answer(listeners_table(response->body));
-    case Verb::backends: return table_answer(backends_table(response->body));
-    case Verb::connections: return table_answer(connections_table(response->body));
-    case Verb::events: return table_answer(events_table(response->body));
-    case Verb::drain: return done(arguments, "draining, it gets nothing new");
-    case Verb::enable: return done(arguments, "enabled");
-    case Verb::disable: return done(arguments, "disabled, its sessions are closed");
-    case Verb::weight: return done(arguments, fmt::format("weight {}", arguments.weight));
+    case Verb::status:
+      return table_answer(status_table(response->body));
+    case Verb::listeners:
+      return table_answer(listeners_table(response->body));
+    case Verb::backends:
+      return table_answer(backends_table(response->body));
+    case Verb::connections:
+      return table_answer(connections_table(response->body));
+    case Verb::events:
+      return table_answer(events_table(response->body));
+    case Verb::drain:
+      return done(arguments, "draining, it gets nothing new");
+    case Verb::enable:
+      return done(arguments, "enabled");
+    case Verb::disable:
+      return done(arguments, "disabled, its sessions are closed");
+    case Verb::weight:
+      return done(arguments, fmt::format("weight {}", arguments.weight));
     case Verb::reload:
     case Verb::run:
     case Verb::check:
     case Verb::demo:
-    case Verb::unsupported: break;
+    case Verb::unsupported:
+      break;
   }
   return refused("this verb asks nothing of a running usher");
 }

@@ -1,6 +1,7 @@
 // The demo: builds its parts, then one loop of signals, keys and ticks until it is told to stop.
 #include "cli/demo.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,8 +17,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "cli/check.h"
 #include "cli/demo_backend.h"
@@ -47,7 +46,8 @@ Result<Fd> take_signals() {
   sigset_t mine;
   sigemptyset(&mine);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) sigaddset(&mine, signal);
-  if (const int code = ::pthread_sigmask(SIG_BLOCK, &mine, nullptr); code != 0) return fail_system("pthread_sigmask", code);
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &mine, nullptr); code != 0)
+    return fail_system("pthread_sigmask", code);
   Fd signals(::signalfd(-1, &mine, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals) return fail_system("signalfd");
   return signals;
@@ -55,7 +55,8 @@ Result<Fd> take_signals() {
 
 Result<Backends> start_backends() {
   Backends backends;
-  for (const auto& [name, delay] : {std::pair{"one", Duration::zero()}, {"two", Duration::zero()}, {"three", slow_delay}}) {
+  for (const auto& [name, delay] :
+       {std::pair{"one", Duration::zero()}, {"two", Duration::zero()}, {"three", slow_delay}}) {
     auto backend = DemoBackend::start(name, delay);
     if (!backend) return std::unexpected(backend.error());
     backends.push_back(std::move(*backend));
@@ -66,9 +67,16 @@ Result<Backends> start_backends() {
 /// Everything that the loop works on. A resource; the members stop in the reverse order.
 class Demo {
  public:
-  Demo(const Arguments& arguments, DemoSetup setup, Backends& backends, ServiceThread& service, DemoLoad& load, Fd signals)
-      : arguments_(arguments), setup_(std::move(setup)), backends_(backends), service_(service), load_(load),
-        signals_(std::move(signals)), schedule_(backends.size()), history_(started_) {
+  Demo(const Arguments& arguments, DemoSetup setup, Backends& backends, ServiceThread& service, DemoLoad& load,
+       Fd signals)
+      : arguments_(arguments),
+        setup_(std::move(setup)),
+        backends_(backends),
+        service_(service),
+        load_(load),
+        signals_(std::move(signals)),
+        schedule_(backends.size()),
+        history_(started_) {
     if (arguments.output == Output::json) return;
     show_ = terminal_can_draw() ? Show::view : Show::lines;
     keys_ = terminal_has_keys() && show_ == Show::view;
@@ -86,8 +94,8 @@ class Demo {
       if (show_ == Show::view) screen.emplace(keys_ ? TerminalScreen::Keys::wanted : TerminalScreen::Keys::none);
       screen_ = screen ? &*screen : nullptr;
       if (show_ == Show::lines) {
-        stopping_ = !write_stdout(fmt::format("usher demo: http://{}/ dashboard http://{}/ admin socket {}\n", setup_.listener.text(),
-                                              setup_.http.text(), setup_.socket));
+        stopping_ = !write_stdout(fmt::format("usher demo: http://{}/ dashboard http://{}/ admin socket {}\n",
+                                              setup_.listener.text(), setup_.http.text(), setup_.socket));
       }
       while (!stopping_) {
         tick();
@@ -115,9 +123,14 @@ class Demo {
     observe();
     if (stopping_) return;
     switch (show_) {
-      case Show::view: stopping_ = !screen_->show(render_view(frame(), terminal_style())); break;
-      case Show::lines: stopping_ = !write_stdout(render_line(frame()) + "\n"); break;
-      case Show::summary_only: break;
+      case Show::view:
+        stopping_ = !screen_->show(render_view(frame(), terminal_style()));
+        break;
+      case Show::lines:
+        stopping_ = !write_stdout(render_line(frame()) + "\n");
+        break;
+      case Show::summary_only:
+        break;
     }
     if (arguments_.seconds && elapsed >= std::chrono::seconds(*arguments_.seconds)) stopping_ = true;
   }
@@ -143,8 +156,10 @@ class Demo {
     frame.listener = "http://" + setup_.listener.text() + "/";
     frame.dashboard = "http://" + setup_.http.text() + "/";
     for (std::size_t i = 0; i < frame.backends.size() && i < backends_.size(); ++i) {
-      if (!backends_[i]->alive()) frame.backends[i].remark = "killed";
-      else if (i + 1 == backends_.size()) frame.backends[i].remark = "slower";
+      if (!backends_[i]->alive())
+        frame.backends[i].remark = "killed";
+      else if (i + 1 == backends_.size())
+        frame.backends[i].remark = "slower";
     }
     frame.footer.push_back("curl " + frame.listener + "    usher status --socket " + setup_.socket);
     if (keys_) {
@@ -253,8 +268,10 @@ Result<int> demo(const Arguments& arguments) {
   if (!load) return std::unexpected(load.error());
   {
     Demo running(arguments, setup, *backends, **service, **load, std::move(*signals));
-    if (*port != listener_port) running.remark(fmt::format("port {} is taken, so it listens on {}", listener_port, setup.listener.text()));
-    if (*admin_port != http_port) running.remark(fmt::format("port {} is taken, so the dashboard is on {}", http_port, setup.http.text()));
+    if (*port != listener_port)
+      running.remark(fmt::format("port {} is taken, so it listens on {}", listener_port, setup.listener.text()));
+    if (*admin_port != http_port)
+      running.remark(fmt::format("port {} is taken, so the dashboard is on {}", http_port, setup.http.text()));
     running.run();
   }
   (*load)->stop();

@@ -1,6 +1,7 @@
 // DemoBackend: one thread, poll(2), answers that always fit into a socket's buffer.
 #include "cli/demo_backend.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -10,8 +11,6 @@
 #include <cctype>
 #include <string_view>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace usher::cli {
 namespace {
@@ -42,13 +41,14 @@ Result<Fd> bound_socket(const Endpoint& endpoint) {
 
 Result<std::unique_ptr<DemoBackend>> DemoBackend::start(std::string name, Duration delay) {
   std::unique_ptr<DemoBackend> made(new DemoBackend(std::move(name), delay));
-  // Linux keeps a port over shutdown(2) only where it was bound by number. So one socket finds a port, and lends it to the
-  // listener.
+  // Linux keeps a port over shutdown(2) only where it was bound by number. So one socket finds a port, and lends it to
+  // the listener.
   auto finder = bound_socket(Endpoint::ipv4(INADDR_LOOPBACK, 0));
   if (!finder) return std::unexpected(finder.error());
   sockaddr_storage bound{};
   socklen_t length = sizeof(bound);
-  if (::getsockname(finder->number(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) return fail_system("getsockname");
+  if (::getsockname(finder->number(), reinterpret_cast<sockaddr*>(&bound), &length) != 0)
+    return fail_system("getsockname");
   made->address_ = Endpoint::from(reinterpret_cast<const sockaddr*>(&bound), length);
   auto listener = bound_socket(made->address_);
   if (!listener) return std::unexpected(listener.error());
@@ -100,7 +100,8 @@ void DemoBackend::serve() {
       [[maybe_unused]] const ssize_t taken = ::read(wake_.number(), &count, sizeof(count));
     }
     std::size_t i = 2;
-    std::erase_if(connections_, [&](Connection& connection) { return polled[i++].revents != 0 && !read_some(connection); });
+    std::erase_if(connections_,
+                  [&](Connection& connection) { return polled[i++].revents != 0 && !read_some(connection); });
     if (polled[1].revents != 0) accept_some();
   }
 }
@@ -112,7 +113,8 @@ void DemoBackend::become(Wanted wanted) {
     if (::listen(listener_.number(), backlog) != 0) wanted_ = is_ = Wanted::dead;
     return;
   }
-  // shutdown(2) on a listening socket makes Linux refuse connections and keep the port, so that nobody takes it meanwhile.
+  // shutdown(2) on a listening socket makes Linux refuse connections and keep the port, so that nobody takes it
+  // meanwhile.
   ::shutdown(listener_.number(), SHUT_RDWR);
   for (Connection& connection : connections_) {
     const linger reset{1, 0};  // close then sends RST
@@ -147,7 +149,8 @@ bool DemoBackend::take_request(Connection& connection) {
   connection.input.erase(0, end + 4);
 
   const bool plain = !has_header_word(head, "\r\ncontent-length:") && !has_header_word(head, "\r\ntransfer-encoding:");
-  const bool lasting = plain && !has_header_word(head, "\r\nconnection: close") && !has_header_word(head, " http/1.0\r\n");
+  const bool lasting =
+      plain && !has_header_word(head, "\r\nconnection: close") && !has_header_word(head, " http/1.0\r\n");
   const std::string body = name_ + "\n";
   connection.after = lasting ? AfterAnswer::keep : AfterAnswer::close;
   connection.answer = fmt::format(

@@ -14,8 +14,8 @@
 
 namespace usher::cli {
 
-/// A resource with one thread, on poll(2). Answers any request without a body with 200 and "NAME\n", after `delay`; keeps at
-/// most `connections_max` connections. kill(), revive() and alive() are thread safe.
+/// A resource with one thread, on poll(2). Answers any request without a body with 200 and "NAME\n", after `delay`;
+/// keeps at most `connections_max` connections. kill(), revive() and alive() are thread safe.
 class DemoBackend {
  public:
   static constexpr std::size_t connections_max = 1000;

@@ -21,7 +21,8 @@ constexpr std::string_view single_request =
 Result<std::string> body_of(std::string_view text) {
   const std::size_t head_end = text.find("\r\n\r\n");
   if (head_end == std::string_view::npos) {
-    return text.size() > answer_bytes_max ? Result<std::string>(fail("the answer has no end")) : Result<std::string>("");
+    return text.size() > answer_bytes_max ? Result<std::string>(fail("the answer has no end"))
+                                          : Result<std::string>("");
   }
   constexpr std::string_view length_word = "\r\nContent-Length: ";
   const std::string_view head = text.substr(0, head_end + 2);
@@ -30,7 +31,8 @@ Result<std::string> body_of(std::string_view text) {
   std::size_t length = 0;
   if (at == std::string_view::npos) return fail("the answer has no length");
   const char* digits = head.data() + at + length_word.size();
-  if (std::from_chars(digits, head.data() + head.size(), length).ec != std::errc{} || length == 0 || length > answer_bytes_max) {
+  if (std::from_chars(digits, head.data() + head.size(), length).ec != std::errc{} || length == 0 ||
+      length > answer_bytes_max) {
     return fail("the answer has an odd length");
   }
   const std::string_view body = text.substr(head_end + 4);
@@ -46,7 +48,8 @@ Result<std::string> DemoClient::request(Keep keep) {
   Result<std::string> answer = fail("");
   if (const Result<void> ready = socket_.open() ? Result<void>() : connect(deadline); !ready) {
     answer = std::unexpected(ready.error());
-  } else if (const Result<void> sent = send_all(keep == Keep::alive ? lasting_request : single_request, deadline); !sent) {
+  } else if (const Result<void> sent = send_all(keep == Keep::alive ? lasting_request : single_request, deadline);
+             !sent) {
     answer = std::unexpected(sent.error());
   } else {
     answer = read_answer(deadline);

@@ -20,8 +20,8 @@ class DemoClient {
 
   DemoClient(Endpoint server, const Fd& stop) : server_(server), stop_(stop) {}
 
-  /// Connects where it isn't, asks, and returns the body without its newline: the backend's name. After an error, and after
-  /// Keep::once, the connection is closed.
+  /// Connects where it isn't, asks, and returns the body without its newline: the backend's name. After an error, and
+  /// after Keep::once, the connection is closed.
   Result<std::string> request(Keep keep);
   [[nodiscard]] bool connected() const noexcept { return socket_.open(); }
   void close() { socket_.reset(); }

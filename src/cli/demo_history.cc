@@ -1,14 +1,13 @@
 // DemoHistory: what the demo has seen so far, summed into frames and one closing object.
 #include "cli/demo_history.h"
 
+#include <fmt/format.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace usher::cli {
 namespace {
@@ -37,7 +36,8 @@ std::string wall_clock_text(WallTime at) {
 
 void DemoHistory::add(DemoMoment moment) {
   moments_.push_back(std::move(moment));
-  while (moments_.size() > 2 && (moments_.size() > moments_max || moments_.back().at - moments_[1].at >= window)) moments_.pop_front();
+  while (moments_.size() > 2 && (moments_.size() > moments_max || moments_.back().at - moments_[1].at >= window))
+    moments_.pop_front();
 }
 
 void DemoHistory::add_event(std::string text) {
@@ -76,13 +76,14 @@ ViewFrame DemoHistory::frame() const {
   frame.p50 = recent.percentile(0.50);
   frame.p99 = recent.percentile(0.99);
   for (const BackendReport& backend : last.backends) {
-    frame.backends.push_back({.name = backend.name,
-                              .health = backend.health,
-                              .remark = "",
-                              .active = backend.active,
-                              .connections = backend.totals.connections,
-                              .per_second = rate(connections_of(first, backend.name), backend.totals.connections, seconds),
-                              .flips = backend.totals.flips});
+    frame.backends.push_back(
+        {.name = backend.name,
+         .health = backend.health,
+         .remark = "",
+         .active = backend.active,
+         .connections = backend.totals.connections,
+         .per_second = rate(connections_of(first, backend.name), backend.totals.connections, seconds),
+         .flips = backend.totals.flips});
   }
   return frame;
 }
@@ -95,7 +96,8 @@ std::uint64_t DemoHistory::flips() const {
 }
 
 std::string DemoHistory::summary_json() const {
-  const DemoMoment last = moments_.empty() ? DemoMoment{.at = started_, .status = {}, .backends = {}, .load = {}} : moments_.back();
+  const DemoMoment last =
+      moments_.empty() ? DemoMoment{.at = started_, .status = {}, .backends = {}, .load = {}} : moments_.back();
   nlohmann::ordered_json backends = nlohmann::ordered_json::object();
   for (const BackendReport& backend : last.backends) backends[backend.name] = 0;
   for (const auto& [name, answers] : last.load.by_backend) backends[name] = answers;
@@ -118,10 +120,11 @@ std::string DemoHistory::summary_text() const {
   for (const auto& [name, answers] : load.by_backend) spread += fmt::format(" {} {}", name, answers);
   const std::string last_error = load.last_error.empty() ? "" : fmt::format(" (the last: {})", load.last_error);
   const std::uint64_t all_flips = flips();
-  return fmt::format("usher demo: {} requests in {:.1f} s, {} errors{}, {} flip{}; answers:{}; p50 {:.1f} ms, p99 {:.1f} ms\n",
-                     load.requests, seconds_of(moments_.back().at - started_), load.errors, last_error, all_flips,
-                     all_flips == 1 ? "" : "s", spread, rounded_ms(load.latency.percentile(0.50)),
-                     rounded_ms(load.latency.percentile(0.99)));
+  return fmt::format(
+      "usher demo: {} requests in {:.1f} s, {} errors{}, {} flip{}; answers:{}; p50 {:.1f} ms, p99 {:.1f} ms\n",
+      load.requests, seconds_of(moments_.back().at - started_), load.errors, last_error, all_flips,
+      all_flips == 1 ? "" : "s", spread, rounded_ms(load.latency.percentile(0.50)),
+      rounded_ms(load.latency.percentile(0.99)));
 }
 
 }  // namespace usher::cli

@@ -37,8 +37,8 @@ class DemoHistory {
 
   /// Without the URLs, the remarks and the footer, which the demo knows.
   [[nodiscard]] ViewFrame frame() const;
-  /// One JSON object and a newline: seconds, requests, errors, reconnects, backends {NAME: answers}, flips, p50_ms, p99_ms,
-  /// connections_accepted; over the whole time.
+  /// One JSON object and a newline: seconds, requests, errors, reconnects, backends {NAME: answers}, flips, p50_ms,
+  /// p99_ms, connections_accepted; over the whole time.
   [[nodiscard]] std::string summary_json() const;
   [[nodiscard]] std::string summary_text() const;
   [[nodiscard]] std::uint64_t flips() const;

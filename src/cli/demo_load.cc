@@ -14,7 +14,8 @@ namespace usher::cli {
 namespace {
 
 constexpr unsigned short_threads = 4;
-constexpr Duration short_interval = std::chrono::nanoseconds(std::chrono::seconds(1)) * short_threads / DemoLoad::short_per_second;
+constexpr Duration short_interval =
+    std::chrono::nanoseconds(std::chrono::seconds(1)) * short_threads / DemoLoad::short_per_second;
 constexpr Duration long_interval = std::chrono::milliseconds(50);  // one request of the long ones in turn
 /// Long connections are opened anew after this long, so that a backend that came back gets some of them again.
 constexpr Duration long_life = std::chrono::seconds(5);
@@ -25,7 +26,8 @@ Result<std::unique_ptr<DemoLoad>> DemoLoad::start(const Endpoint& server) {
   Fd stop_event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!stop_event) return fail_system("eventfd for the demo's load");
   std::unique_ptr<DemoLoad> made(new DemoLoad(server, std::move(stop_event)));
-  for (unsigned i = 0; i < short_threads; ++i) made->threads_.emplace_back([load = made.get(), i] { load->send_short(i); });
+  for (unsigned i = 0; i < short_threads; ++i)
+    made->threads_.emplace_back([load = made.get(), i] { load->send_short(i); });
   made->threads_.emplace_back([load = made.get()] { load->send_long(); });
   return made;
 }
@@ -61,7 +63,8 @@ void DemoLoad::send_long() {
     TimePoint opened;
   };
   std::vector<LongConnection> connections;
-  for (unsigned i = 0; i < long_connections; ++i) connections.push_back({DemoClient(server_, stop_event_), TimePoint()});
+  for (unsigned i = 0; i < long_connections; ++i)
+    connections.push_back({DemoClient(server_, stop_event_), TimePoint()});
 
   TimePoint next = Clock::now();
   for (std::size_t turn = 0; pause_until(next); ++turn) {
@@ -102,7 +105,8 @@ void DemoLoad::note(const Result<std::string>& answer, Duration took) {
     return;
   }
   report_.latency.add(took);
-  if (report_.by_backend.contains(*answer) || report_.by_backend.size() < LoadReport::names_max) ++report_.by_backend[*answer];
+  if (report_.by_backend.contains(*answer) || report_.by_backend.size() < LoadReport::names_max)
+    ++report_.by_backend[*answer];
 }
 
 void DemoLoad::note_reconnect() {

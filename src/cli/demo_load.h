@@ -18,8 +18,8 @@ namespace usher::cli {
 
 /// What the load has seen; a value.
 struct LoadReport {
-  std::uint64_t requests = 0;    ///< answered or failed
-  std::uint64_t errors = 0;      ///< failed: a short one as it is, a long one where a new connection did not help either
+  std::uint64_t requests = 0;  ///< answered or failed
+  std::uint64_t errors = 0;    ///< failed: a short one as it is, a long one where a new connection did not help either
   std::uint64_t reconnects = 0;  ///< long connections that ended under their client, which went on with a new one
   std::map<std::string, std::uint64_t> by_backend;  ///< answers by the name in them: at most `names_max`
   std::string last_error;
@@ -28,8 +28,8 @@ struct LoadReport {
   static constexpr std::size_t names_max = 16;
 };
 
-/// A resource with five threads: four pace the short connections, one asks through the long ones in turn. Every wait ends with
-/// the destructor. report() is thread safe.
+/// A resource with five threads: four pace the short connections, one asks through the long ones in turn. Every wait
+/// ends with the destructor. report() is thread safe.
 class DemoLoad {
  public:
   static constexpr unsigned short_per_second = 50;

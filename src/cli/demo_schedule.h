@@ -17,7 +17,8 @@ struct KillStep {
   friend bool operator==(const KillStep&, const KillStep&) = default;
 };
 
-/// Every `kill_interval` one step: the first backend dies at 8 s and is back at 16 s, the second dies at 24 s, and so on.
+/// Every `kill_interval` one step: the first backend dies at 8 s and is back at 16 s, the second dies at 24 s, and so
+/// on.
 class KillSchedule {
  public:
   static constexpr Duration kill_interval = std::chrono::seconds(8);

@@ -1,13 +1,12 @@
 // The demo's configuration, ports and directory.
 #include "cli/demo_setup.h"
 
+#include <fmt/format.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include <filesystem>
 #include <system_error>
-
-#include <fmt/format.h>
 
 #include "usher/base/fd.h"
 

@@ -1,11 +1,11 @@
 // The live view's lines, made of painted pieces and clipped at the end.
 #include "cli/live_view.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "cli/text.h"
 
@@ -20,13 +20,20 @@ enum class Paint { plain, bold, dim, green, yellow, red, cyan };
 
 std::string_view escape_of(Paint paint) {
   switch (paint) {
-    case Paint::plain: return "";
-    case Paint::bold: return "\x1b[1m";
-    case Paint::dim: return "\x1b[2m";
-    case Paint::green: return "\x1b[32m";
-    case Paint::yellow: return "\x1b[33m";
-    case Paint::red: return "\x1b[31m";
-    case Paint::cyan: return "\x1b[36m";
+    case Paint::plain:
+      return "";
+    case Paint::bold:
+      return "\x1b[1m";
+    case Paint::dim:
+      return "\x1b[2m";
+    case Paint::green:
+      return "\x1b[32m";
+    case Paint::yellow:
+      return "\x1b[33m";
+    case Paint::red:
+      return "\x1b[31m";
+    case Paint::cyan:
+      return "\x1b[36m";
   }
   return "";
 }
@@ -103,12 +110,13 @@ std::vector<Line> head_lines(const ViewFrame& frame) {
                    {Paint::cyan, frame.dashboard}});
   lines.push_back({{Paint::dim, "steering: " + frame.steering}});
   lines.push_back({});
-  lines.push_back({{Paint::bold, fmt::format("{:.0f}", frame.connections_per_second)},
-                   {Paint::plain, fmt::format(" connections/s   {} active   {} accepted", frame.active, frame.accepted)}});
+  lines.push_back(
+      {{Paint::bold, fmt::format("{:.0f}", frame.connections_per_second)},
+       {Paint::plain, fmt::format(" connections/s   {} active   {} accepted", frame.active, frame.accepted)}});
   lines.push_back({{Paint::plain, fmt::format("{} requests   ", frame.requests)},
                    {frame.errors == 0 ? Paint::plain : Paint::red, fmt::format("{} errors", frame.errors)},
-                   {Paint::plain, fmt::format("   {} reconnects   p50 {}   p99 {}", frame.reconnects, milliseconds(frame.p50),
-                                              milliseconds(frame.p99))}});
+                   {Paint::plain, fmt::format("   {} reconnects   p50 {}   p99 {}", frame.reconnects,
+                                              milliseconds(frame.p50), milliseconds(frame.p99))}});
   return lines;
 }
 
@@ -118,8 +126,9 @@ std::vector<Line> backend_lines(const ViewFrame& frame, const ViewStyle& style) 
   for (const ViewBackend& backend : frame.backends) full = std::max(full, backend.active);
 
   std::vector<Line> lines;
-  lines.push_back({{Paint::dim, fmt::format("   {:<{}}{:<10}{:<{}} {:>5} {:>7} {:>9} {:>6}  ", "backend", name_columns + 1, "health",
-                                            "active", width, "", "conn/s", "total", "flips")}});
+  lines.push_back(
+      {{Paint::dim, fmt::format("   {:<{}}{:<10}{:<{}} {:>5} {:>7} {:>9} {:>6}  ", "backend", name_columns + 1,
+                                "health", "active", width, "", "conn/s", "total", "flips")}});
   std::size_t number = 1;
   for (const ViewBackend& backend : frame.backends) {
     lines.push_back({{Paint::dim, fmt::format("{:>2} ", number++)},
@@ -146,7 +155,8 @@ std::string render_view(const ViewFrame& frame, const ViewStyle& style) {
   const std::size_t room = style.rows > above + below ? style.rows - above - below : 0;
   const std::size_t shown = std::min(room, frame.events.size());
   lines.push_back({});
-  for (std::size_t i = frame.events.size() - shown; i < frame.events.size(); ++i) lines.push_back({{Paint::plain, frame.events[i]}});
+  for (std::size_t i = frame.events.size() - shown; i < frame.events.size(); ++i)
+    lines.push_back({{Paint::plain, frame.events[i]}});
   if (!frame.footer.empty()) {
     if (shown > 0) lines.push_back({});
     for (const std::string& text : frame.footer) lines.push_back({{Paint::dim, text}});

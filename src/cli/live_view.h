@@ -50,8 +50,8 @@ struct ViewFrame {
   std::vector<std::string> footer;
 };
 
-/// At most style.rows lines, joined by '\n', none wider than style.columns, none with blanks at its end. Without colours there is
-/// no escape sequence in it, whatever the frame's texts hold. Pure.
+/// At most style.rows lines, joined by '\n', none wider than style.columns, none with blanks at its end. Without
+/// colours there is no escape sequence in it, whatever the frame's texts hold. Pure.
 std::string render_view(const ViewFrame& frame, const ViewStyle& style);
 
 /// The same moment as one line, for what is not a terminal. Pure.

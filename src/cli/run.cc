@@ -20,7 +20,8 @@ int run_in_foreground(const std::string& config_file) {
   std::ostringstream read;
   read << file.rdbuf();
   const std::string text = read.str();
-  // One reading, so that the text that `GET /config` shows is the one in force; load_config says why a file can't be read.
+  // One reading, so that the text that `GET /config` shows is the one in force; load_config says why a file can't be
+  // read.
   const Parsed parsed = file && !read.fail() ? parse_config(text, config_file) : load_config(config_file);
   std::fputs(problem_lines(parsed).c_str(), stderr);
   if (!parsed.config) return exit_usage;

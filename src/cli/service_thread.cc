@@ -12,7 +12,8 @@
 namespace usher::cli {
 namespace {
 
-/// What run_service keeps until the drain is over: the admin server, and the promise that nobody uses the service later.
+/// What run_service keeps until the drain is over: the admin server, and the promise that nobody uses the service
+/// later.
 struct Lodger {
   std::unique_ptr<AdminServer> admin;
   std::function<void()> leave;
@@ -71,7 +72,8 @@ void ServiceThread::run(const Config& config, const std::string& config_text) {
   ended_ = true;
   changed_.notify_all();
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(ended_event_.number(), &one, sizeof(one));  // the first write never fails
+  [[maybe_unused]] const ssize_t written =
+      ::write(ended_event_.number(), &one, sizeof(one));  // the first write never fails
 }
 
 bool ServiceThread::with_service(const std::function<void(Service&)>& use) {

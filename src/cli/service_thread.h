@@ -18,8 +18,8 @@ namespace usher::cli {
 /// A resource; one at a time in a process. The destructor drains and waits for the end.
 class ServiceThread {
  public:
-  /// Returns when it serves, with its admin server; an error is why it doesn't (the reason itself is in the log). `config` is
-  /// copied. Signals are the caller's: block them first.
+  /// Returns when it serves, with its admin server; an error is why it doesn't (the reason itself is in the log).
+  /// `config` is copied. Signals are the caller's: block them first.
   static Result<std::unique_ptr<ServiceThread>> start(const Config& config, const std::string& config_text);
   ServiceThread(const ServiceThread&) = delete;
   ServiceThread& operator=(const ServiceThread&) = delete;

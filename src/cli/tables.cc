@@ -1,12 +1,12 @@
 // Tables, with nlohmann's library; what it throws ends here.
 #include "cli/tables.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <utility>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cli/text.h"
 
@@ -74,7 +74,8 @@ Result<Json> rows_of(std::string_view text, const char* key) {
 }
 
 template <typename RowOf>
-Result<std::string> list_table(std::string_view text, const char* key, const std::vector<Column>& columns, RowOf row_of) {
+Result<std::string> list_table(std::string_view text, const char* key, const std::vector<Column>& columns,
+                               RowOf row_of) {
   const Result<Json> found = rows_of(text, key);
   if (!found) return std::unexpected(found.error());
   std::vector<std::vector<std::string>> rows;
@@ -90,7 +91,8 @@ std::string render_table(const std::vector<Column>& columns, const std::vector<s
   std::vector<std::size_t> widths;
   for (const Column& column : columns) widths.push_back(text_width(column.title));
   for (const auto& row : rows) {
-    for (std::size_t i = 0; i < columns.size() && i < row.size(); ++i) widths[i] = std::max(widths[i], text_width(row[i]));
+    for (std::size_t i = 0; i < columns.size() && i < row.size(); ++i)
+      widths[i] = std::max(widths[i], text_width(row[i]));
   }
   const auto line = [&](auto cell_at) {
     std::string out;
@@ -124,22 +126,27 @@ Result<std::string> status_table(std::string_view text) {
                                                 of("connections_max"), of("connections_accepted")));
   lines.emplace_back("descriptors", fmt::format("{} open of {}", of("descriptors_open"), of("descriptors_max")));
   lines.emplace_back("listeners", of("listeners"));
-  lines.emplace_back("backends", fmt::format("{} ready of {}, in {} pool{}", of("backends_ready"), of("backends"), of("pools"),
-                                             of("pools") == "1" ? "" : "s"));
+  lines.emplace_back("backends", fmt::format("{} ready of {}, in {} pool{}", of("backends_ready"), of("backends"),
+                                             of("pools"), of("pools") == "1" ? "" : "s"));
   std::string out;
   for (const auto& [name, value] : lines) out += fmt::format("{:<13}  {}\n", name, value);
   return out;
 }
 
 Result<std::string> listeners_table(std::string_view json) {
-  const std::vector<Column> columns = {{"LISTENER"},          {"BIND"},
-                                       {"POOL"},              {"DATAPATH"},
-                                       {"READY"},             {"ACTIVE", Align::right},
-                                       {"ACCEPTED", Align::right}, {"CLOSED", Align::right},
-                                       {"IN", Align::right},  {"OUT", Align::right}};
+  const std::vector<Column> columns = {{"LISTENER"},
+                                       {"BIND"},
+                                       {"POOL"},
+                                       {"DATAPATH"},
+                                       {"READY"},
+                                       {"ACTIVE", Align::right},
+                                       {"ACCEPTED", Align::right},
+                                       {"CLOSED", Align::right},
+                                       {"IN", Align::right},
+                                       {"OUT", Align::right}};
   return list_table(json, "listeners", columns, [](const Json& row) -> std::vector<std::string> {
-    return {field(row, "name"),     joined_field(row, "bind"), field(row, "pool"),       field(row, "datapath"),
-            field(row, "ready"),    field(row, "active"),      field(row, "accepted"),   sum_field(row, "closed"),
+    return {field(row, "name"),          joined_field(row, "bind"),   field(row, "pool"),     field(row, "datapath"),
+            field(row, "ready"),         field(row, "active"),        field(row, "accepted"), sum_field(row, "closed"),
             size_field(row, "bytes_in"), size_field(row, "bytes_out")};
   });
 }
@@ -159,16 +166,31 @@ Result<std::string> backends_table(std::string_view json) {
                                        {"FLIPS", Align::right},
                                        {"LAST CHECK"}};
   return list_table(json, "backends", columns, [](const Json& row) -> std::vector<std::string> {
-    return {field(row, "pool") + "/" + field(row, "name"), field(row, "address"), backend_state(row), field(row, "health"),
-            field(row, "ready"), field(row, "weight"), field(row, "tier"), field(row, "active"), field(row, "connections"),
-            sum_field(row, "connect_failures"), seconds_field(row, "connect_latency"), field(row, "flips"),
+    return {field(row, "pool") + "/" + field(row, "name"),
+            field(row, "address"),
+            backend_state(row),
+            field(row, "health"),
+            field(row, "ready"),
+            field(row, "weight"),
+            field(row, "tier"),
+            field(row, "active"),
+            field(row, "connections"),
+            sum_field(row, "connect_failures"),
+            seconds_field(row, "connect_latency"),
+            field(row, "flips"),
             field(row, "health_reason")};
   });
 }
 
 Result<std::string> connections_table(std::string_view json) {
-  const std::vector<Column> columns = {{"CLIENT"}, {"LISTENER"},          {"BACKEND"},          {"STAGE"},
-                                       {"AGE", Align::right}, {"IDLE", Align::right}, {"IN", Align::right}, {"OUT", Align::right},
+  const std::vector<Column> columns = {{"CLIENT"},
+                                       {"LISTENER"},
+                                       {"BACKEND"},
+                                       {"STAGE"},
+                                       {"AGE", Align::right},
+                                       {"IDLE", Align::right},
+                                       {"IN", Align::right},
+                                       {"OUT", Align::right},
                                        {"WORKER", Align::right}};
   return list_table(json, "connections", columns, [](const Json& row) -> std::vector<std::string> {
     const std::string backend = field(row, "backend");
@@ -185,9 +207,10 @@ Result<std::string> connections_table(std::string_view json) {
 }
 
 Result<std::string> events_table(std::string_view json) {
-  return list_table(json, "events", {{"TIME"}, {"KIND"}, {"SUBJECT"}, {"WHAT"}}, [](const Json& row) -> std::vector<std::string> {
-    return {field(row, "at"), field(row, "kind"), field(row, "subject"), field(row, "message")};
-  });
+  return list_table(json, "events", {{"TIME"}, {"KIND"}, {"SUBJECT"}, {"WHAT"}},
+                    [](const Json& row) -> std::vector<std::string> {
+                      return {field(row, "at"), field(row, "kind"), field(row, "subject"), field(row, "message")};
+                    });
 }
 
 }  // namespace usher::cli

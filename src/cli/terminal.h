@@ -16,8 +16,8 @@ bool terminal_can_draw();
 /// Is stdin a terminal that keys come from, with this process in its foreground?
 bool terminal_has_keys();
 
-/// What the environment and stdout's size ask for. Pure but for getenv(3) and TIOCGWINSZ; unknown sizes are 80 by 24. See
-/// no-color.org for NO_COLOR.
+/// What the environment and stdout's size ask for. Pure but for getenv(3) and TIOCGWINSZ; unknown sizes are 80 by 24.
+/// See no-color.org for NO_COLOR.
 ViewStyle terminal_style();
 
 /// Writes all of it to stdout. False where stdout is gone.

@@ -1,10 +1,10 @@
 // Text for people.
 #include "cli/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
-
-#include <fmt/format.h>
 
 namespace usher::cli {
 namespace {

@@ -8,15 +8,15 @@
 namespace usher {
 namespace {
 
-AliasTable table_of(std::span<const Member> members) {
+AliasTable table_of(std::span<const Seat> members) {
   std::vector<std::uint32_t> weights;
-  for (const Member& member : members) weights.push_back(member.entry.weight);
+  for (const Seat& member : members) weights.push_back(member.entry.weight);
   return AliasTable(weights);
 }
 
 class Drawn : public Tier {
  public:
-  explicit Drawn(std::span<const Member> members) : Tier(members), table_(table_of(members)) {}
+  explicit Drawn(std::span<const Seat> members) : Tier(members), table_(table_of(members)) {}
 
   void pick(const Gate& gate, std::uint64_t, Rng& rng, Order& order) const noexcept override {
     draw_into(gate, rng, order);
@@ -59,10 +59,10 @@ class TwoChoices final : public Drawn {
 
 }  // namespace
 
-std::unique_ptr<const Tier> make_random(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_random(std::span<const Seat> members) {
   return std::make_unique<const Drawn>(members);
 }
-std::unique_ptr<const Tier> make_two_choices(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_two_choices(std::span<const Seat> members) {
   return std::make_unique<const TwoChoices>(members);
 }
 

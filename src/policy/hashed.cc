@@ -14,8 +14,8 @@ namespace {
 template <typename Table>
 class Hashed final : public Tier {
  public:
-  Hashed(std::span<const Member> members, Table table) : Tier(members), table_(std::move(table)) {
-    for (const Member& member : members) name_hashes_.push_back(member.name_hash);
+  Hashed(std::span<const Seat> members, Table table) : Tier(members), table_(std::move(table)) {
+    for (const Seat& member : members) name_hashes_.push_back(member.name_hash);
   }
 
   void pick(const Gate& gate, std::uint64_t key, Rng&, Order& order) const noexcept override {
@@ -49,13 +49,13 @@ class Hashed final : public Tier {
 
 }  // namespace
 
-std::unique_ptr<const Tier> make_source_hash(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_source_hash(std::span<const Seat> members) {
   std::vector<std::uint32_t> weights;
-  for (const Member& member : members) weights.push_back(member.entry.weight);
+  for (const Seat& member : members) weights.push_back(member.entry.weight);
   return std::make_unique<const Hashed<AliasTable>>(members, AliasTable(weights));
 }
 
-std::unique_ptr<const Tier> make_maglev(std::span<const Member> members, std::uint32_t table_size) {
+std::unique_ptr<const Tier> make_maglev(std::span<const Seat> members, std::uint32_t table_size) {
   return std::make_unique<const Hashed<MaglevTable>>(members, MaglevTable(members, table_size));
 }
 

@@ -26,10 +26,10 @@ struct Walk {
   std::uint32_t skip;
 };
 
-std::vector<Walk> walks_of(std::span<const Member> members, std::uint32_t size) {
+std::vector<Walk> walks_of(std::span<const Seat> members, std::uint32_t size) {
   std::vector<Walk> walks;
   walks.reserve(members.size());
-  for (const Member& member : members) {
+  for (const Seat& member : members) {
     const std::uint64_t second = mix64(member.name_hash + 0x9e3779b97f4a7c15ULL);
     walks.push_back(
         {static_cast<std::uint32_t>(member.name_hash % size), static_cast<std::uint32_t>(second % (size - 1)) + 1});
@@ -39,10 +39,10 @@ std::vector<Walk> walks_of(std::span<const Member> members, std::uint32_t size) 
 
 // More turns than slots, in rounds of the heaviest member's turns: unlike rounds by the sum of weights, these stay
 // where they are when a member goes, and so does the order in which the others choose.
-std::vector<Position> turns_of(std::span<const Member> members, std::uint32_t size) {
+std::vector<Position> turns_of(std::span<const Seat> members, std::uint32_t size) {
   std::vector<std::uint32_t> weights;
   weights.reserve(members.size());
-  for (const Member& member : members) weights.push_back(member.entry.weight);
+  for (const Seat& member : members) weights.push_back(member.entry.weight);
   const std::uint64_t heaviest = *std::max_element(weights.begin(), weights.end());
   const std::uint64_t total = std::accumulate(weights.begin(), weights.end(), std::uint64_t{0});
   const std::uint64_t rounds = (size + weights.size()) * heaviest / total + 1;
@@ -51,7 +51,7 @@ std::vector<Position> turns_of(std::span<const Member> members, std::uint32_t si
 
 }  // namespace
 
-MaglevTable::MaglevTable(std::span<const Member> members, std::uint32_t size)
+MaglevTable::MaglevTable(std::span<const Seat> members, std::uint32_t size)
     : slots_(members.size() == 1 ? 1 : prime_from(size), 0) {
   if (members.size() == 1) return;
   size = static_cast<std::uint32_t>(slots_.size());

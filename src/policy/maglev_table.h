@@ -18,7 +18,7 @@ class MaglevTable {
   /// A member's permutation of the slots comes from its name's hash, its number of turns from its weight; who comes
   /// first in a round is the members' order, so give them sorted. A size that isn't prime is taken up to the next
   /// prime. REQUIRES: at least one member.
-  MaglevTable(std::span<const Member> members, std::uint32_t size);
+  MaglevTable(std::span<const Seat> members, std::uint32_t size);
 
   /// The position that 64 hashed bits stand for.
   [[nodiscard]] std::uint32_t at(std::uint64_t bits) const noexcept {

@@ -82,7 +82,7 @@ class TieredPicker final : public Picker {
   mutable std::atomic<std::uint64_t> cached_turn_{0};  // the board's first epoch is 1
 };
 
-std::unique_ptr<const Tier> make_tier(const PickerOptions& options, std::span<const Member> members) {
+std::unique_ptr<const Tier> make_tier(const PickerOptions& options, std::span<const Seat> members) {
   switch (options.algorithm) {
     case Algorithm::round_robin:
       return make_round_robin(members);
@@ -112,7 +112,7 @@ std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::spa
                                           const Board& board) {
   struct Seat {
     std::uint32_t tier;
-    Member member;
+    Seat member;
   };
   std::vector<Seat> seats;
   for (std::uint32_t index = 0; index < backends.size(); ++index) {
@@ -129,7 +129,7 @@ std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::spa
   });
 
   std::vector<std::unique_ptr<const Tier>> tiers;
-  std::vector<Member> members;
+  std::vector<Seat> members;
   for (std::size_t at = 0; at < seats.size(); ++at) {
     members.push_back(seats[at].member);
     if (at + 1 < seats.size() && seats[at + 1].tier == seats[at].tier) continue;

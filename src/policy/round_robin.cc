@@ -7,15 +7,15 @@
 namespace usher {
 namespace {
 
-std::vector<std::uint32_t> weights_of(std::span<const Member> members) {
+std::vector<std::uint32_t> weights_of(std::span<const Seat> members) {
   std::vector<std::uint32_t> weights;
-  for (const Member& member : members) weights.push_back(member.entry.weight);
+  for (const Seat& member : members) weights.push_back(member.entry.weight);
   return weights;
 }
 
 class RoundRobin final : public Tier {
  public:
-  explicit RoundRobin(std::span<const Member> members)
+  explicit RoundRobin(std::span<const Seat> members)
       : Tier(members), sequence_(smooth_sequence(weights_of(members))) {}
 
   void pick(const Gate& gate, std::uint64_t, Rng& rng, Order& order) const noexcept override {
@@ -49,7 +49,7 @@ class RoundRobin final : public Tier {
 
 }  // namespace
 
-std::unique_ptr<const Tier> make_round_robin(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_round_robin(std::span<const Seat> members) {
   return std::make_unique<const RoundRobin>(members);
 }
 

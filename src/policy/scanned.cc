@@ -77,10 +77,10 @@ struct LatencyScore {
 
 }  // namespace
 
-std::unique_ptr<const Tier> make_least_connections(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_least_connections(std::span<const Seat> members) {
   return std::make_unique<const Scanned<ConnectionsScore>>(members);
 }
-std::unique_ptr<const Tier> make_least_latency(std::span<const Member> members) {
+std::unique_ptr<const Tier> make_least_latency(std::span<const Seat> members) {
   return std::make_unique<const Scanned<LatencyScore>>(members);
 }
 

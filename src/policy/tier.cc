@@ -3,9 +3,9 @@
 
 namespace usher {
 
-Tier::Tier(std::span<const Member> members) {
+Tier::Tier(std::span<const Seat> members) {
   entries_.reserve(members.size());
-  for (const Member& member : members) entries_.push_back(member.entry);
+  for (const Seat& member : members) entries_.push_back(member.entry);
 }
 
 // Reservoir sampling with weights (Chao, 1982): one pass, nothing stored, each usable one wins by its share.

@@ -23,7 +23,7 @@ struct Entry {
 };
 
 /// What a tier is built from.
-struct Member {
+struct Seat {
   Entry entry;
   std::uint64_t name_hash = 0;
 };
@@ -75,7 +75,7 @@ inline constexpr unsigned draw_tries_max = 16;
 /// Immutable but for atomics; shared by all workers.
 class Tier {
  public:
-  explicit Tier(std::span<const Member> members);
+  explicit Tier(std::span<const Seat> members);
   virtual ~Tier() = default;
   Tier(const Tier&) = delete;
   Tier& operator=(const Tier&) = delete;
@@ -113,12 +113,12 @@ class Tier {
   std::vector<Entry> entries_;
 };
 
-std::unique_ptr<const Tier> make_round_robin(std::span<const Member> members);
-std::unique_ptr<const Tier> make_random(std::span<const Member> members);
-std::unique_ptr<const Tier> make_two_choices(std::span<const Member> members);
-std::unique_ptr<const Tier> make_least_connections(std::span<const Member> members);
-std::unique_ptr<const Tier> make_least_latency(std::span<const Member> members);
-std::unique_ptr<const Tier> make_source_hash(std::span<const Member> members);
-std::unique_ptr<const Tier> make_maglev(std::span<const Member> members, std::uint32_t table_size);
+std::unique_ptr<const Tier> make_round_robin(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_random(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_two_choices(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_least_connections(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_least_latency(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_source_hash(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_maglev(std::span<const Seat> members, std::uint32_t table_size);
 
 }  // namespace usher

@@ -83,12 +83,16 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
       {{"drain", "app/"}, "usher drain: backend: 'app/' is not of the form POOL/BACKEND; see 'usher drain --help'\n"},
       {{"drain", "a/b/c"}, "usher drain: backend: 'a/b/c' is not of the form POOL/BACKEND; see 'usher drain --help'\n"},
       {{"weight", "app/a"}, "usher weight: weight is required; see 'usher weight --help'\n"},
-      {{"weight", "app/a", "heavy"}, "usher weight: weight: 'heavy' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
-      {{"weight", "app/a", "1.5"}, "usher weight: weight: '1.5' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
-      {{"weight", "app/a", "-1"}, "usher weight: weight: '-1' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
+      {{"weight", "app/a", "heavy"},
+       "usher weight: weight: 'heavy' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
+      {{"weight", "app/a", "1.5"},
+       "usher weight: weight: '1.5' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
+      {{"weight", "app/a", "-1"},
+       "usher weight: weight: '-1' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
       {{"weight", "app/a", "65536"},
        "usher weight: weight: '65536' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
-      {{"demo", "--seconds", "0"}, "usher demo: --seconds: '0' is not a whole number from 1 to 86400; see 'usher demo --help'\n"},
+      {{"demo", "--seconds", "0"},
+       "usher demo: --seconds: '0' is not a whole number from 1 to 86400; see 'usher demo --help'\n"},
       {{"demo", "--seconds"}, "usher demo: --seconds wants a value; see 'usher demo --help'\n"},
   }));
   const Answer answer = not_run(row.words);
@@ -98,8 +102,8 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
 }
 
 TEST_CASE("help and version are answered everywhere, with exit 0") {
-  const std::string verb = GENERATE("", "run", "check", "demo", "status", "listeners", "backends", "connections", "events",
-                                    "drain", "enable", "disable", "weight", "reload");
+  const std::string verb = GENERATE("", "run", "check", "demo", "status", "listeners", "backends", "connections",
+                                    "events", "drain", "enable", "disable", "weight", "reload");
   CAPTURE(verb);
   const auto with = [&](const std::string& flag) {
     return not_run(verb.empty() ? std::vector<std::string>{flag} : std::vector<std::string>{verb, flag});
@@ -128,8 +132,8 @@ TEST_CASE("reload --max-closed is refused rather than ignored") {
 
 TEST_CASE("help names what works, and nothing that doesn't yet") {
   const std::string help = not_run({"--help"}).out;
-  for (const char* verb : {"run", "check", "demo", "status", "listeners", "backends", "connections", "events", "drain", "enable",
-                           "disable", "weight", "reload"}) {
+  for (const char* verb : {"run", "check", "demo", "status", "listeners", "backends", "connections", "events", "drain",
+                           "enable", "disable", "weight", "reload"}) {
     CAPTURE(verb);
     CHECK(help.find("\n  " + std::string(verb) + " ") != std::string::npos);
   }

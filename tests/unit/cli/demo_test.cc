@@ -1,12 +1,13 @@
 // The demo's parts: its schedule, its percentiles, its configuration, its backends and its load.
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <thread>
 
 #include "cli/demo_backend.h"
@@ -93,8 +94,9 @@ TEST_CASE("the demo's configuration names its listener, backends and doors") {
                                              .http = Endpoint::ipv4(INADDR_LOOPBACK, 9901),
                                              .socket = "/tmp/d/admin.sock",
                                              .backends = {{"one", Endpoint::ipv4(INADDR_LOOPBACK, 4001)}}});
-  for (const char* line : {"bind = [\"127.0.0.1:8081\"]\n", "http = \"127.0.0.1:9901\"\n", "socket = \"/tmp/d/admin.sock\"\n",
-                           "name = \"one\"\naddress = \"127.0.0.1:4001\"\n", "interval = \"500ms\"\nfast_interval = \"100ms\"\n"}) {
+  for (const char* line :
+       {"bind = [\"127.0.0.1:8081\"]\n", "http = \"127.0.0.1:9901\"\n", "socket = \"/tmp/d/admin.sock\"\n",
+        "name = \"one\"\naddress = \"127.0.0.1:4001\"\n", "interval = \"500ms\"\nfast_interval = \"100ms\"\n"}) {
     CAPTURE(line);
     CHECK(text.find(line) != std::string::npos);
   }
@@ -121,7 +123,8 @@ TEST_CASE("the private directory is the user's alone, and leaves with what is in
     const auto directory = PrivateDirectory::make();
     REQUIRE(directory);
     path = directory->path();
-    CHECK((std::filesystem::status(path).permissions() & std::filesystem::perms::mask) == std::filesystem::perms::owner_all);
+    CHECK((std::filesystem::status(path).permissions() & std::filesystem::perms::mask) ==
+          std::filesystem::perms::owner_all);
     std::filesystem::create_directory(path + "/inside");
   }
   CHECK_FALSE(std::filesystem::exists(path));

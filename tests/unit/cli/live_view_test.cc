@@ -27,7 +27,9 @@ ViewFrame a_moment() {
   frame.reconnects = 3;
   frame.p50 = 850us;
   frame.p99 = 33500us;
-  frame.backends = {{"one", "up", "", 5, 1500, 25.5, 0}, {"two", "down", "killed", 0, 1100, 0, 1}, {"three", "up", "slower", 3, 1100, 24.5, 2}};
+  frame.backends = {{"one", "up", "", 5, 1500, 25.5, 0},
+                    {"two", "down", "killed", 0, 1100, 0, 1},
+                    {"three", "up", "slower", 3, 1100, 24.5, 2}};
   frame.events = {"11:00:01  demo     killed two", "11:00:01  flip     app/two down: connect: Connection refused"};
   frame.footer = {"q quits"};
   return frame;
@@ -69,7 +71,8 @@ TEST_CASE("a frame never leaves the screen, however small that is") {
   ViewFrame frame = a_moment();
   for (int i = 0; i < 100; ++i) frame.events.push_back("event " + std::string(150, 'x'));
   frame.backends[0].active = 1'000'000;
-  const auto lines = lines_of(render_view(frame, {.columns = columns, .rows = rows, .colours = Colours::off, .glyphs = glyphs}));
+  const auto lines =
+      lines_of(render_view(frame, {.columns = columns, .rows = rows, .colours = Colours::off, .glyphs = glyphs}));
   CHECK(lines.size() <= rows);
   CHECK(std::ranges::all_of(lines, [&](const std::string& line) { return text_width(line) <= columns; }));
 }
@@ -125,7 +128,8 @@ TEST_CASE("the bars grow with the fullest backend, and one connection still show
 
 TEST_CASE("the same moment as one line") {
   CHECK(render_line(a_moment()) ==
-        " 1:12  51 connections/s  8 active  one up 5 two down 0 three up 3  5100 requests  0 errors  p50 850us  p99 33.5ms");
+        " 1:12  51 connections/s  8 active  one up 5 two down 0 three up 3  5100 requests  0 errors  p50 850us  p99 "
+        "33.5ms");
 }
 
 TEST_CASE("text is cut at code points, not in them") {

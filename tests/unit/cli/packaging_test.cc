@@ -20,7 +20,8 @@ std::string content_of(const std::string& path) {
 }
 
 std::string replaced(std::string text, const std::string& what, const std::string& with) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) text.replace(at, what.size(), with);
+  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size())
+    text.replace(at, what.size(), with);
   return text;
 }
 
@@ -74,7 +75,8 @@ TEST_CASE("every verb stands in the man page and in each shell's completion") {
 
 TEST_CASE("each line of the unit that takes something away has its reason above it") {
   std::istringstream unit(content_of("conf/usher.service"));
-  const std::regex hardening("^(Protect|Private|Restrict|SystemCall|Lock|Memory|Capability|Ambient|NoNew|Limit|Remove|Keyring|UMask|Proc).*");
+  const std::regex hardening(
+      "^(Protect|Private|Restrict|SystemCall|Lock|Memory|Capability|Ambient|NoNew|Limit|Remove|Keyring|UMask|Proc).*");
   std::string line;
   bool reasoned = false;
   int hardened = 0;

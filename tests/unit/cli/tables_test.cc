@@ -32,16 +32,19 @@ Arguments asking(Verb verb) {
   return arguments;
 }
 
-Answer answered(Verb verb, int status, std::string body) { return client_answer(asking(verb), AdminResponse{status, std::move(body)}); }
+Answer answered(Verb verb, int status, std::string body) {
+  return client_answer(asking(verb), AdminResponse{status, std::move(body)});
+}
 
 }  // namespace
 
 TEST_CASE("a table is aligned, numbers to the right, with nothing at the end of a line") {
-  CHECK(render_table({{"NAME"}, {"N", Align::right}, {"WHY"}}, {{"a", "1", "ok"}, {"longer", "1234", ""}, {"ü", "20"}}) ==
-        "NAME       N  WHY\n"
-        "a          1  ok\n"
-        "longer  1234\n"
-        "ü         20\n");
+  CHECK(
+      render_table({{"NAME"}, {"N", Align::right}, {"WHY"}}, {{"a", "1", "ok"}, {"longer", "1234", ""}, {"ü", "20"}}) ==
+      "NAME       N  WHY\n"
+      "a          1  ok\n"
+      "longer  1234\n"
+      "ü         20\n");
   CHECK(render_table({{"NAME"}, {"N", Align::right}}, {}) == "NAME  N\n");
 }
 
@@ -49,11 +52,14 @@ TEST_CASE("backends as a table") {
   const auto table = backends_table(backends_json);
   REQUIRE(table);
   CHECK(*table ==
-        "BACKEND    ADDRESS          STATE    HEALTH     READY  WEIGHT  TIER  ACTIVE   TOTAL  FAILED  CONNECT  FLIPS  LAST CHECK\n"
-        "app/a      10.0.0.11:8000   enabled  up         yes       100     0      12  120934       3    350us      0  connected\n"
+        "BACKEND    ADDRESS          STATE    HEALTH     READY  WEIGHT  TIER  ACTIVE   TOTAL  FAILED  CONNECT  FLIPS  "
+        "LAST CHECK\n"
+        "app/a      10.0.0.11:8000   enabled  up         yes       100     0      12  120934       3    350us      0  "
+        "connected\n"
         "app/web-2  [fd00::12]:8000  drain    down       no         50     1       0       7       0        -      3  "
         "connect: Connection refused\n"
-        "app/old    10.0.0.9:8000    removed  unchecked  no        100     0       1       9       0        -      0  -\n");
+        "app/old    10.0.0.9:8000    removed  unchecked  no        100     0       1       9       0        -      0  "
+        "-\n");
 }
 
 TEST_CASE("listeners as a table") {
@@ -172,14 +178,18 @@ TEST_CASE("orders say what they did") {
 }
 
 TEST_CASE("a reload tells its changes, or every problem and exit 1") {
-  const Answer applied = answered(Verb::reload, 200, R"({"applied": true, "changes": ["backend app/c was added"], "problems": []})");
+  const Answer applied =
+      answered(Verb::reload, 200, R"({"applied": true, "changes": ["backend app/c was added"], "problems": []})");
   CHECK(applied.status == 0);
   CHECK(applied.out == "reloaded\nbackend app/c was added\n");
-  CHECK(answered(Verb::reload, 200, R"({"applied": true, "changes": [], "problems": []})").out == "reloaded: nothing was different\n");
+  CHECK(answered(Verb::reload, 200, R"({"applied": true, "changes": [], "problems": []})").out ==
+        "reloaded: nothing was different\n");
   const Answer kept = answered(Verb::reload, 409, R"({"error": "x", "applied": false, "changes": [],
     "problems": ["f:1:2: error: unknown key 'a'\n    hint: b", "f:3:1: error: c"]})");
   CHECK(kept.status == 1);
-  CHECK(kept.err == "usher: the reload was refused, nothing has changed\nf:1:2: error: unknown key 'a'\n    hint: b\nf:3:1: error: c\n");
+  CHECK(kept.err ==
+        "usher: the reload was refused, nothing has changed\nf:1:2: error: unknown key 'a'\n    hint: b\nf:3:1: error: "
+        "c\n");
   CHECK(answered(Verb::reload, 503, R"({"error": "busy"})").err == "usher: busy\n");
 }
 
