@@ -110,19 +110,19 @@ bool order_of_list_matters(Algorithm algorithm) noexcept {
 
 std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::span<const Backend> backends,
                                           const Board& board) {
-  struct Seat {
+  struct Ranked {
     std::uint32_t tier;
     Seat member;
   };
-  std::vector<Seat> seats;
+  std::vector<Ranked> seats;
   for (std::uint32_t index = 0; index < backends.size(); ++index) {
     const Backend& backend = backends[index];
     if (backend.weight == 0) continue;
     seats.push_back({backend.tier, {Entry{backend.id, backend.weight, index}, hash_text(backend.name)}});
   }
   const bool listed = order_of_list_matters(options.algorithm);
-  std::sort(seats.begin(), seats.end(), [listed](const Seat& a, const Seat& b) {
-    const auto rank = [listed](const Seat& seat) {
+  std::sort(seats.begin(), seats.end(), [listed](const Ranked& a, const Ranked& b) {
+    const auto rank = [listed](const Ranked& seat) {
       return std::tuple(seat.tier, listed ? 0 : seat.member.name_hash, seat.member.entry.index);
     };
     return rank(a) < rank(b);

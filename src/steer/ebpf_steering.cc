@@ -34,9 +34,10 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 constexpr std::size_t loads_bytes = std::size_t{STEER_WORKERS_MAX} * STEER_LINE_BYTES;
 
 /// libbpf speaks to stderr unless told otherwise, and at length when a verifier refuses.
-__attribute__((format(printf, 2, 0))) int print_to_debug_log(libbpf_print_level, const char* format,
+__attribute__((format(printf, 2, 0))) int print_to_debug_log(libbpf_print_level level, const char* format,
                                                              va_list arguments) {
-  if (!log_enabled(LogLevel::debug)) return 0;
+  // Its own debug level tells of every section and relocation: a page for each listener.
+  if (level == LIBBPF_DEBUG || !log_enabled(LogLevel::debug)) return 0;
   std::array<char, 2048> text{};
   const int length = std::vsnprintf(text.data(), text.size(), format, arguments);
   std::string_view line(text.data());

@@ -47,6 +47,10 @@ void Loop::run() noexcept {
   wake_armed_ = true;
   while (true) {
     if (mailbox_.waiting()) read_mail();
+    if (!leaving_ && nothing_left()) {
+      leaving_ = true;
+      ring_->cancel(Tag{Op::wake, Side::client, 0, 0}.pack(), Tag{Op::cancel, Side::client, 0, ~std::uint32_t{0}}.pack());
+    }
     if (const auto waited = ring_->wait(patience()); !waited) {
       // The ring itself failed; nothing can be served from it any more. Control sees the thread leave.
       log_error("worker", "worker {}: {}", index_, waited.error().message);
@@ -57,17 +61,14 @@ void Loop::run() noexcept {
     pump_ready();
     expire();
     publish_counters();
-    if (!drain_deadline_ || sessions_.used() != 0) continue;
-    if (std::ranges::any_of(doors_, [](const Door& door) { return door.group != nullptr; })) continue;
-    if (!leaving_) {
-      leaving_ = true;
-      const std::uint64_t wake = Tag{Op::wake, Side::client, 0, 0}.pack();
-      ring_->cancel(wake, Tag{Op::cancel, Side::client, 0, ~std::uint32_t{0}}.pack());
-    } else if (ring_->tally().in_flight() == 0) {
-      break;
-    }
+    if (leaving_ && ring_->tally().in_flight() == 0) break;
   }
   publish_counters();
+}
+
+bool Loop::nothing_left() const noexcept {
+  return drain_deadline_ && sessions_.used() == 0 &&
+         std::ranges::none_of(doors_, [](const Door& door) { return door.group != nullptr; });
 }
 
 void Loop::read_mail() noexcept {
@@ -112,7 +113,7 @@ void Loop::adopt(std::shared_ptr<const Snapshot> snapshot) noexcept {
 }
 
 std::optional<Duration> Loop::patience() const noexcept {
-  if (!ready_.empty() || mailbox_.waiting()) return Duration::zero();
+  if (!ready_.empty() || mailbox_.waiting() || (!leaving_ && nothing_left())) return Duration::zero();
   std::optional<TimePoint> until = wheel_.next_due();
   const auto sooner = [&](TimePoint time) { until = std::min(until.value_or(time), time); };
   if (drain_deadline_ && sessions_.used() != 0) sooner(*drain_deadline_);

@@ -72,6 +72,7 @@ class Loop {
   // The turn, in its order (loop.cc).
   void read_mail() noexcept;
   void adopt(std::shared_ptr<const Snapshot> snapshot) noexcept;
+  [[nodiscard]] bool nothing_left() const noexcept;
   [[nodiscard]] std::optional<Duration> patience() const noexcept;
   void note_completions() noexcept;
   void note(const Completion& completion) noexcept;

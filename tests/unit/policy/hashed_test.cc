@@ -21,16 +21,16 @@ std::vector<std::uint32_t> homes(const Picker& picker, std::size_t keys) {
 }
 
 /// Members as make_picker hands them on: sorted by the hash of the name.
-std::vector<Member> members_of(std::span<const std::uint32_t> weights) {
-  std::vector<Member> members;
+std::vector<Seat> members_of(std::span<const std::uint32_t> weights) {
+  std::vector<Seat> members;
   for (std::uint32_t at = 0; at < weights.size(); ++at) {
     members.push_back({Entry{BackendId{at}, weights[at], at}, hash_text(fmt::format("backend-{}", at))});
   }
-  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.name_hash < b.name_hash; });
+  std::sort(members.begin(), members.end(), [](const Seat& a, const Seat& b) { return a.name_hash < b.name_hash; });
   return members;
 }
 
-std::vector<std::uint64_t> owned(const MaglevTable& table, std::span<const Member> members) {
+std::vector<std::uint64_t> owned(const MaglevTable& table, std::span<const Seat> members) {
   std::vector<std::uint64_t> slots(members.size(), 0);
   for (const Position position : table.slots()) ++slots[members[position].entry.index];
   return slots;
@@ -41,8 +41,8 @@ struct Disruption {
   std::size_t moved = 0;  ///< slots of those who stayed, and changed all the same
 };
 
-Disruption disruption(std::span<const Member> members, std::size_t first_gone, std::size_t gone, std::uint32_t size) {
-  std::vector<Member> left(members.begin(), members.end());
+Disruption disruption(std::span<const Seat> members, std::size_t first_gone, std::size_t gone, std::uint32_t size) {
+  std::vector<Seat> left(members.begin(), members.end());
   const auto start = left.begin() + static_cast<std::ptrdiff_t>(first_gone);
   left.erase(start, start + static_cast<std::ptrdiff_t>(gone));
   const MaglevTable before(members, size);

@@ -22,6 +22,17 @@ TEST_CASE("a drain serves what waits in the queue, lets sessions end, and then t
   CHECK(house.closed(Outcome::drained) == 0);
 }
 
+TEST_CASE("a worker that never had anything to do leaves when it is told to") {
+  Shared shared;
+  shared.sessions_max = 4;
+  Sheet sheet;
+  auto worker = Worker::start(WorkerOptions{}, shared, sheet);
+  REQUIRE(worker.has_value());
+  CHECK(eventually([&] { return sheet.worker.operations_in_flight.get() <= 1; }));
+  (*worker)->drain(TimePoint{});
+  CHECK(eventually([&] { return (*worker)->finished(); }));
+}
+
 TEST_CASE("a listener that leaves the snapshot takes nothing new, and its sessions go on") {
   const Listening backend = listen_on_loopback();
   House house({backend.address});
