@@ -14,7 +14,7 @@ namespace usher {
 Result<Limits> divide_descriptors(std::uint64_t descriptors_max, std::uint32_t workers, std::uint32_t bound_addresses,
                                   std::uint32_t backends, std::uint32_t sessions_wanted) {
   // The house: log, signals, timers, the admin's sockets and clients, the eBPF maps; per worker a ring and an eventfd.
-  const std::uint64_t house = 64 + std::uint64_t{workers} * 8 + std::uint64_t{bound_addresses} * (workers + 4);
+  const std::uint64_t house = 64 + std::uint64_t{workers} * 8 + std::uint64_t{bound_addresses} * (workers + 6);
   const std::uint64_t checks = std::min<std::uint64_t>(backends, 512);
   const std::uint64_t reserved = house + checks;
   const std::uint64_t needed = reserved + std::uint64_t{workers} * 4 + 16;

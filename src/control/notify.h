@@ -8,7 +8,8 @@
 
 namespace usher {
 
-/// Thread safe. A failed send is logged once, and the service goes on.
+/// Called by the control thread. Never waits: what the other end has no room for is sent with the next call. A failed send is
+/// logged once, and the service goes on.
 void notify_ready(const std::string& status);
 void notify_reloading();
 void notify_stopping(const std::string& status);

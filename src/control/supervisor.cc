@@ -284,8 +284,10 @@ ReloadReport Supervisor::reload_here() {
     for (const std::string& problem : problems) log_error("control", "reload refused: {}", problem);
     events_.add(LogLevel::error, "reload", "", fmt::format("refused, nothing has changed: {}", last_reload_error_));
     report.problems = std::move(problems);
+    if (phase_ == Phase::serving) notify_ready(one_line());
     return report;
   };
+  if (phase_ == Phase::serving) notify_reloading();
   if (options_.config_file.empty()) return refuse({"this usher was started without a configuration file"});
   if (phase_ == Phase::draining) return refuse({"draining: it is too late for a reload"});
   std::ifstream file(options_.config_file);
@@ -298,14 +300,10 @@ ReloadReport Supervisor::reload_here() {
     for (const Diagnostic& problem : parsed.problems) problems.push_back(problem.text());
     return refuse(std::move(problems));
   }
-  notify_reloading();
   const GlobalConfig before = world_->config().global;
   const AdminConfig admin_before = world_->config().admin;
   auto changes = world_->apply(*parsed.config);
-  if (!changes) {
-    notify_ready(one_line());
-    return refuse({changes.error().message});
-  }
+  if (!changes) return refuse({changes.error().message});
   report.changes = std::move(*changes);
   const GlobalConfig& after = parsed.config->global;
   if (before.workers != after.workers || before.max_connections != after.max_connections || before.user != after.user ||
@@ -320,7 +318,6 @@ ReloadReport Supervisor::reload_here() {
   });
   if (newcomers_only) await_first_verdicts(first_verdicts_patience);
   publish();
-  world_->retire();
   config_text_ = text.str();
   reloaded_ = std::chrono::system_clock::now();
   last_reload_error_.clear();

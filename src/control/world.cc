@@ -72,6 +72,10 @@ Result<std::vector<std::string>> World::apply(const Config& config) {
       if (fresh == opened->end()) apply_options(*kept[text], listener);
     }
   }
+  // The program stays with a group until its sockets close; our handles on it needn't.
+  for (const auto& [address, group] : groups_) {
+    if (!kept.contains(address)) group->steering.reset();
+  }
   groups_ = std::move(kept);
   take_backends(config, changes);
   take_listeners(config, changes);
@@ -265,15 +269,10 @@ void World::build_snapshot() {
   snapshot_ = std::move(snapshot);
 }
 
-void World::retire() {
-  for (const BackendEntry& entry : backends_) {
-    if (entry.removed) shared_.board.set_enabled(entry.id, false);
-  }
-}
-
 void World::forget_the_gone() {
   std::erase_if(backends_, [&](const BackendEntry& entry) {
     if (!entry.removed || shared_.board[entry.id].active.load(std::memory_order_relaxed) != 0) return false;
+    shared_.board.set_enabled(entry.id, false);
     free_backend_ids_.insert(free_backend_ids_.begin(), entry.id);
     return true;
   });

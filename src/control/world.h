@@ -45,10 +45,9 @@ class World {
   World(Shared& shared, Steering& steering, const Sheets& sheets);
 
   /// Takes `config` on. Everything that can fail is done first: on an error nothing has changed. Answers what changed, in
-  /// sentences. Afterwards: check_targets() for the prober, snapshot() for the workers, then retire().
+  /// sentences. Afterwards: check_targets() for the prober, snapshot() for the workers. What was
+  /// taken out isn't disabled: a worker that still has the old snapshot may have nobody else to send a client to.
   Result<std::vector<std::string>> apply(const Config& config);
-  /// Ends what the last apply() took out: nothing new goes to removed backends. Call it when the workers have the new snapshot.
-  void retire();
   /// Forgets removed backends and listeners whose last session is gone.
   void forget_the_gone();
 

@@ -157,7 +157,7 @@ def test_running_out_of_local_ports_is_named_and_passes(bench, network, start_us
         clients = crowd.come(8)
         eventually(lambda: usher.active() + sum(usher.outcomes().values()) == 8, 5)
         assert usher.metrics().sum("usher_backend_connect_failures_total", backend="a", reason="no_local_address") >= 1
-        eventually(lambda: usher.outcomes().get("dial_refused", 0) >= 5, 5)
+        eventually(lambda: usher.outcomes().get("shed", 0) >= 5, 5)
         assert usher.process.running() and len(clients) == 8
     finally:
         network.balancer.sysctl("net.ipv4.ip_local_port_range", before)

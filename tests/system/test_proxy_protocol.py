@@ -1,4 +1,5 @@
 """The PROXY protocol: HAProxy and nginx on either side of usher, and headers that are bad, partial or from the wrong sender."""
+import itertools
 import re
 import socket
 import struct
@@ -12,6 +13,8 @@ from usher_test.toml import config, listener, pool
 from usher_test.waiting import eventually
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
+# A port of the client's own for each test: the one before it is in TIME-WAIT.
+LOCAL_PORTS = itertools.count(30011)
 VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 GET = ["curl", "-sS", "--fail", "--max-time", "10"]
@@ -48,7 +51,7 @@ def test_backends_accept_what_usher_sends(bench, network, start_usher, teller, v
     backend = teller(bench, family)
     front = fresh_address(network.balancer, family)
     usher = start_usher(config(listener(front.text), pool([backend.text], send_proxy_protocol=version)))
-    port = 30011 if network.separate else 0
+    port = next(LOCAL_PORTS) if network.separate else 0
     said = bench.run([*GET, *(["--local-port", port] if port else []), f"http://{front.text}/"], place=network.client).stdout.split()
     assert said[0] == network.client.address(family)
     assert not port or said[1] == str(port)
@@ -82,7 +85,7 @@ def test_usher_accepts_what_proxies_in_front_of_it_send(bench, network, start_us
     usher = start_usher(config(listener(behind.text, accept_proxy_protocol="required", trusted_proxies=[network.balancer.address(family)]),
                                pool([backend.text], send_proxy_protocol="v2")))
     in_front(bench, kind, version, front, behind)
-    port = 30012 if network.separate else 0
+    port = next(LOCAL_PORTS) if network.separate else 0
     said = bench.run([*GET, *(["--local-port", port] if port else []), f"http://{front.text}/"], place=network.client).stdout.split()
     assert said[0] == network.client.address(family), "the backend sees the true client through two proxies"
     assert not port or said[1] == str(port)

@@ -82,7 +82,7 @@ def unit(bench):
     assert re.search(r"^ExecStart=\S*usher run ", text, re.MULTILINE)
     copy = bench.path("usher.service")
     binary = shutil.copy(BINARY, bench.path("usher"))
-    copy.write_text(re.sub(r"^(ExecStart\w*=)[^\s]*usher ", rf"\g<1>{binary} ", text, flags=re.MULTILINE))
+    copy.write_text(re.sub(r"^(Exec\w+=)[^\s]*usher ", rf"\g<1>{binary} ", text, flags=re.MULTILINE))
     return copy
 
 

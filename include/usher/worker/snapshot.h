@@ -22,7 +22,7 @@ namespace usher {
 struct ListenGroup {
   Endpoint address;
   std::vector<Fd> sockets;          ///< by worker
-  std::shared_ptr<void> steering;   ///< whatever keeps the eBPF program of the group alive
+  std::shared_ptr<void> steering;   ///< control's handles on the group's eBPF program; nobody else touches it
 };
 
 enum class SendProxy : std::uint8_t { off, v1, v2 };

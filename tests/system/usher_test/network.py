@@ -1,4 +1,5 @@
 """Three network namespaces, client - balancer - backend, joined by veth pairs; plain loopback where the machine forbids them."""
+import errno
 import contextlib
 import ctypes
 import itertools
@@ -26,6 +27,31 @@ def _setns(descriptor):
     if _libc.setns(descriptor, CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+
+class AlreadyReset:
+    """Stands for a socket whose connection was reset before connect(2) had returned; behaves like one."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def close(self):
+        pass
+
+    def settimeout(self, _):
+        pass
+
+    def shutdown(self, _):
+        raise OSError(errno.ENOTCONN, "reset already")
+
+    def _raise(self, *_):
+        raise ConnectionResetError(errno.ECONNRESET, "reset already")
+
+    recv = recv_into = send = sendall = _raise
 
 
 class Place:
@@ -78,6 +104,10 @@ class Place:
             if source:
                 connected.bind(source)
             connected.connect(address)
+        except ConnectionResetError:
+            # Accepted, and turned away before this side had looked: a timeout makes connect(2) wait in poll(2).
+            connected.close()
+            return AlreadyReset()
         except BaseException:
             connected.close()
             raise

@@ -102,7 +102,7 @@ class HAProxy:
 class Iperf3:
     def __init__(self, bench, family=socket.AF_INET):
         self.address = fresh_address(bench.net.backend, family)
-        self.process = bench.start([needs("iperf3"), "-s", "-B", self.address.ip, "-p", self.address.port], place=bench.net.backend)
+        self.process = bench.start([needs("iperf3"), "-s", "--forceflush", "-B", self.address.ip, "-p", self.address.port], place=bench.net.backend)
         self.process.wait_until(lambda: "listening" in self.process.output(), 15, "listening")
 
 

@@ -113,7 +113,9 @@ class Bench:
 
     def logs(self):
         for process in self.processes:
-            yield process.log.name, process.tail()
+            # A test that fails in its teardown is reported when its directory is gone already.
+            if process.log.exists():
+                yield process.log.name, process.tail()
 
     def close(self):
         for process in reversed(self.processes):

@@ -59,7 +59,6 @@ struct Ground {
   std::vector<std::string> reload() {
     auto changes = world.apply(config);
     REQUIRE(changes.has_value());
-    world.retire();
     return *changes;
   }
 };
