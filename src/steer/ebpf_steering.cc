@@ -49,7 +49,7 @@ __attribute__((format(printf, 2, 0))) int print_to_debug_log(libbpf_print_level 
 /// The reason for status: what the kernel said, and the cure where there is one.
 Error refused(std::string_view what, int code) {
   Error error = system_error(what, code);
-  error.message += code == EPERM ? "; needs CAP_BPF and CAP_NET_ADMIN" : "; the debug log has what the kernel said";
+  error.message += code == EPERM ? "; needs CAP_BPF" : "; the debug log has what the kernel said";
   return error;
 }
 

@@ -40,7 +40,7 @@ class Steering {
   /// socket(7); BPF_PROG_TYPE_SK_REUSEPORT.)
   ///
   /// The kernel allows a socket one group in its life: attaching it again is an error (EBUSY). Loading needs CAP_BPF
-  /// and CAP_NET_ADMIN at the time of the call. The program also moves what waits in the queue of a closing listener to
+  /// at the time of the call. The program also moves what waits in the queue of a closing listener to
   /// another worker's, as net.ipv4.tcp_migrate_req=1 would. Without eBPF the answer is a group that does nothing, not
   /// an error.
   virtual Result<std::unique_ptr<SteeredGroup>> attach(std::span<const Fd* const> sockets) = 0;

@@ -1,7 +1,7 @@
 """Three network namespaces, client - balancer - backend, joined by veth pairs; plain loopback where the machine forbids them."""
-import errno
 import contextlib
 import ctypes
+import errno
 import itertools
 import os
 import re
@@ -27,7 +27,6 @@ def _setns(descriptor):
     if _libc.setns(descriptor, CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
-
 
 
 class AlreadyReset:
