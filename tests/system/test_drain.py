@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from usher_test.clients import SteadyLoad, ending, exchange_once, receive_line
+from usher_test.clients import SteadyLoad, ending, exchange_once, receive_line, refused
 from usher_test.network import fresh_address
 from usher_test.peers import NameServers
 from usher_test.toml import config, listener, pool
@@ -25,8 +25,7 @@ def test_a_drain_under_load_lets_every_session_end_by_itself(bench, network, sta
         closed_by = time.monotonic()
         held.sendall(b"still served\n")
         assert receive_line(held) == "still served"
-        with pytest.raises(ConnectionRefusedError):
-            network.client.connect(front)
+        eventually(lambda: refused(network.client, front), 2)
         load.stop()
         held.close()
         usher.wait_exit(10)

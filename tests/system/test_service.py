@@ -13,7 +13,7 @@ from usher_test.clients import exchange_once, receive_line
 from usher_test.peers import NameServers, needs
 from usher_test.toml import config, listener, pool
 from usher_test.usher import BINARY, ROOT, SANITIZER_OPTIONS
-from usher_test.waiting import SLOWNESS, eventually
+from usher_test.waiting import eventually
 
 UNIT = ROOT / "conf/usher.service"
 EXPOSURE_MAX = 25  # systemd-analyze security, tenths: "OK" and better ends at 2.5

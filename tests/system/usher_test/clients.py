@@ -55,6 +55,15 @@ def ending(sock):
         return "reset"
 
 
+def refused(place, address):
+    """Nobody listens there (any more)."""
+    try:
+        place.connect(address).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
 def fill(sock, most_bytes, stall_seconds=1.0):
     """Sends until nothing was taken for `stall_seconds`, or `most_bytes` were; how many were taken."""
     block = bytes(1 << 18)
