@@ -1,5 +1,6 @@
 // From an admitted client to a connected backend: the PROXY header, the choice, the dial, the next candidate.
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -41,6 +42,8 @@ void Loop::read_greeting(std::uint32_t slot) noexcept {
   const int fd = session.peer(Side::client).fd;
   // The header stays in the socket until it is whole, so that nothing has to rest here meanwhile.
   static thread_local std::array<std::uint8_t, proxy_header_v2_bytes_max> buffer;
+  pollfd last_word{fd, POLLRDHUP, 0};
+  const bool finished = ::poll(&last_word, 1, 0) == 1 && (last_word.revents & POLLRDHUP) != 0;
   const ssize_t seen = ::recv(fd, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
   if (seen < 0) {
     if (errno == EAGAIN || errno == EINTR) return;
@@ -51,7 +54,8 @@ void Loop::read_greeting(std::uint32_t slot) noexcept {
   switch (header.state) {
     case ProxyHeaderState::partial:
       // A client that has said its last word will never complete it.
-      if (session.peer(Side::client).hung) terminate(slot, Outcome::client_gone);
+      // Only a FIN that was there before the look counts: the rest of the header may have come with it since.
+      if (finished || session.peer(Side::client).hung) terminate(slot, Outcome::client_gone);
       return;
     case ProxyHeaderState::bad: return terminate(slot, Outcome::bad_proxy_header);
     case ProxyHeaderState::complete: break;
