@@ -45,14 +45,20 @@ int seconds(Duration duration) {
 
 }  // namespace
 
-Result<std::shared_ptr<ListenGroup>> open_group(const ListenerConfig& listener, const Endpoint& address, std::uint32_t workers) {
+Result<std::shared_ptr<ListenGroup>> open_group(const ListenerConfig& listener, const Endpoint& address, std::uint32_t workers,
+                                                PortHolder holder) {
   // Without SO_REUSEPORT first: with it, two processes of one user would share the port, and each get half, unnoticed.
-  if (auto alone = bound_socket(listener, address, 0); !alone) return std::unexpected(alone.error());
+  if (holder == PortHolder::nobody_known) {
+    if (auto alone = bound_socket(listener, address, 0); !alone) return std::unexpected(alone.error());
+  }
   auto group = std::make_shared<ListenGroup>();
   group->address = address;
   for (std::uint32_t i = 0; i < workers; ++i) {
     auto socket = bound_socket(listener, address, SO_REUSEPORT);
     if (!socket) return std::unexpected(socket.error());
+    if (::listen(socket->number(), static_cast<int>(listener.backlog)) != 0) {
+      return fail_system(fmt::format("listener {}: can't listen on {}", listener.name, address.text()));
+    }
     group->sockets.push_back(std::move(*socket));
   }
   apply_options(*group, listener);
@@ -69,7 +75,7 @@ void apply_options(const ListenGroup& group, const ListenerConfig& listener) {
       set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, seconds(listener.keepalive.interval), "TCP_KEEPINTVL");
       set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, static_cast<int>(listener.keepalive.count), "TCP_KEEPCNT");
     }
-    if (listener.tcp_fast_open) set_option(socket, IPPROTO_TCP, TCP_FASTOPEN, static_cast<int>(listener.backlog), "TCP_FASTOPEN");
+    set_option(socket, IPPROTO_TCP, TCP_FASTOPEN, listener.tcp_fast_open ? static_cast<int>(listener.backlog) : 0, "TCP_FASTOPEN");
     // A second listen(2) on the same socket only changes its backlog.
     if (::listen(socket.number(), static_cast<int>(listener.backlog)) != 0) {
       log_error("control", "{}", system_error(fmt::format("listener {}: can't listen on {}", listener.name, group.address.text())).message);

@@ -47,6 +47,22 @@ class Herald {
     if (!socket_) return;
     unsent_.push_back(std::move(lines));
     if (unsent_.size() > unsent_max) unsent_.pop_front();
+    flush();
+  }
+
+  /// A status is worth a datagram only where it is a new one.
+  void status(const std::string& status) {
+    if (status == last_status_) {
+      const std::lock_guard guard(lock_);
+      if (socket_) flush();
+      return;
+    }
+    last_status_ = status;
+    send("STATUS=" + status);
+  }
+
+ private:
+  void flush() {
     while (!unsent_.empty()) {
       const std::string& next = unsent_.front();
       if (::sendto(socket_.number(), next.data(), next.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
@@ -59,14 +75,6 @@ class Herald {
     }
   }
 
-  /// A status is worth a datagram only where it is a new one.
-  void status(const std::string& status) {
-    if (status == last_status_) return;
-    last_status_ = status;
-    send("STATUS=" + status);
-  }
-
- private:
   std::mutex lock_;
   Fd socket_;
   sockaddr_un address_{};

@@ -11,7 +11,7 @@
 
 namespace usher {
 
-Result<void> become_user(const std::string& user) {
+Result<void> become_user(const std::string& user, const std::string& admin_socket) {
   if (user.empty()) return {};
   passwd entry{};
   passwd* found = nullptr;
@@ -21,6 +21,9 @@ Result<void> become_user(const std::string& user) {
   }
   if (found == nullptr) return fail(fmt::format("global.user: there is no user '{}' on this host (getent passwd lists them)", user));
   if (::geteuid() == entry.pw_uid) return {};
+  if (!admin_socket.empty() && ::chown(admin_socket.c_str(), entry.pw_uid, entry.pw_gid) != 0 && errno != ENOENT) {
+    return fail_system(fmt::format("global.user: can't give the admin socket {} to '{}'", admin_socket, user));
+  }
   if (::initgroups(user.c_str(), entry.pw_gid) != 0) return fail_system(fmt::format("global.user: can't take the groups of '{}'; start usher as root, or leave it empty", user));
   if (::setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid) != 0) return fail_system(fmt::format("global.user: can't become group {}", entry.pw_gid));
   if (::setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid) != 0) return fail_system(fmt::format("global.user: can't become '{}'", user));

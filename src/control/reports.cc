@@ -187,7 +187,7 @@ BackendReport Supervisor::report_backend(const BackendEntry& entry) {
       report.totals.flips = state->flips;
     }
   }
-  const std::lock_guard guard(since_lock_);
+  const std::lock_guard guard(checked_lock_);
   if (const auto since = since_.find(entry.id.value); since != since_.end()) report.since = since->second;
   return report;
 }
@@ -231,6 +231,7 @@ Totals Supervisor::report_totals() {
   for (const PoolConfig& pool : world_->config().pools) {
     PoolTotals row;
     row.name = pool.name;
+    row.connect_duration.add(world_->retired_connects(pool.name));
     for (const BackendEntry& entry : world_->backends()) {
       if (entry.pool != pool.name) continue;
       BackendTally tally = sum_backend(sheets_, entry.id.value);

@@ -48,17 +48,18 @@ Result<Fd> take_signals() {
 Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits limits, Fd wake, Fd signals)
     : options_(options), limits_(std::move(limits)), commands_(std::move(wake)), signals_(std::move(signals)) {
   shared_.sessions_max = limits_.sessions_max;
-  config_text_ = options.config_text;
+  config_text_ = without_secret(options.config_text, config.admin.token);
   for (std::uint32_t i = 0; i < limits_.workers; ++i) sheets_.push_back(std::make_unique<Sheet>());
   turns_seen_.resize(limits_.workers);
   steering_ = make_steering(limits_.workers);
   world_ = std::make_unique<World>(shared_, *steering_, sheets_);
-  static_cast<void>(config);
 }
 
 Supervisor::~Supervisor() {
   running.store(nullptr);
   commands_.end();
+  guest_.reset();
+  prober_.reset();  // its verdicts use members that are destroyed before it
 }
 
 Result<std::unique_ptr<Supervisor>> Supervisor::build(const Config& config, const RunOptions& options) {
@@ -101,7 +102,7 @@ Result<void> Supervisor::start(const Config& config) {
   }, seed);
   if (!prober) return std::unexpected(prober.error());
   prober_ = std::move(*prober);
-  prober_->set_targets(world_->check_targets());
+  retarget();
   events_.add(LogLevel::info, "start", "", fmt::format("usher {}: {}, {}, up to {}, {} pipes a worker at most", USHER_VERSION,
               counted(config.listeners.size(), "listener"), counted(limits_.workers, "worker"),
               counted(limits_.sessions_max, "session"), limits_.pipes_max));
@@ -115,13 +116,30 @@ Result<void> Supervisor::start(const Config& config) {
 }
 
 void Supervisor::on_verdict(BackendId id, const std::string& label, const Flip& flip, bool first) {
-  shared_.board.set_healthy(id, flip.up);
   {
-    const std::lock_guard guard(since_lock_);
+    const std::lock_guard guard(checked_lock_);
+    const auto checked = checked_.find(id.value);
+    if (checked == checked_.end() || checked->second != label) return;  // on its way when its backend left, or its checks ended
+    shared_.board.set_healthy(id, flip.up);
     since_[id.value] = std::chrono::system_clock::now();
   }
   events_.add(flip.up ? LogLevel::info : LogLevel::warning, "flip", label,
               fmt::format("{}{}: {}", flip.up ? "up" : "down", first ? " (first check)" : "", flip.reason));
+}
+
+void Supervisor::retarget() {
+  auto targets = world_->check_targets();
+  {
+    const std::lock_guard guard(checked_lock_);
+    checked_.clear();
+    for (const ProbeTarget& target : targets) checked_[target.id.value] = target.label;
+    std::erase_if(since_, [&](const auto& entry) { return !checked_.contains(entry.first); });
+    // Again, behind the lock: a verdict may have come between the configuration that ended its checks and here.
+    for (const BackendEntry& entry : world_->backends()) {
+      if (!entry.removed && !entry.checked) shared_.board.set_healthy(entry.id, true);
+    }
+  }
+  prober_->set_targets(std::move(targets));
 }
 
 void Supervisor::await_first_verdicts(Duration patience) {
@@ -164,7 +182,7 @@ int Supervisor::serve() {
     }
     guest_ = std::move(*guest);
   }
-  if (auto became = become_user(world_->config().global.user); !became) {
+  if (auto became = become_user(world_->config().global.user, world_->config().admin.socket); !became) {
     log_error("control", "{}", became.error().message);
     return 1;
   }
@@ -192,6 +210,7 @@ int Supervisor::serve() {
     }
     if (phase_ == Phase::draining && std::ranges::all_of(workers_, [](const auto& worker) { return worker->finished(); })) break;
   }
+  commands_.end();  // first: an admin thread that asks now is told so at once, and doesn't keep us
   guest_.reset();
   log_info("control", "drained; {} in all", counted(accepted_so_far(), "connection"));
   return 0;
@@ -250,7 +269,7 @@ void Supervisor::housekeep() {
   }
   if (now < housekeeping_due_) return;
   housekeeping_due_ = now + housekeeping_interval;
-  world_->forget_the_gone();
+  world_->forget_the_gone(now);
   speak_of_shortages();
   notify_status(one_line());
 }
@@ -268,7 +287,10 @@ void Supervisor::speak_of_shortages() {
   const TimePoint now = Clock::now();
   for (const auto& [what, count] : counts) {
     auto& [seen, said_at] = shortages_[what];
-    if (count == seen) continue;
+    if (count <= seen) {  // less: a listener was forgotten, and its count with it
+      seen = count;
+      continue;
+    }
     const bool quiet = said_at == TimePoint{} || now - said_at > shortage_quiet;
     if (quiet) events_.add(LogLevel::warning, "shed", "", fmt::format("{} ({} so far)", what, count));
     said_at = now;
@@ -311,14 +333,14 @@ ReloadReport Supervisor::reload_here() {
     report.changes.emplace_back("global.workers, max_connections, user and [admin] are taken on at the next start only");
   }
   configure_log(after.log_level, after.log_format);
-  prober_->set_targets(world_->check_targets());
+  retarget();
   // A listener whose whole pool is new would have nobody to serve it until the first checks are in.
   const bool newcomers_only = std::ranges::any_of(world_->config().listeners, [&](const ListenerConfig& listener) {
     return !world_->pool_ready(listener.pool);
   });
   if (newcomers_only) await_first_verdicts(first_verdicts_patience);
   publish();
-  config_text_ = text.str();
+  config_text_ = without_secret(text.str(), parsed.config->admin.token);
   reloaded_ = std::chrono::system_clock::now();
   last_reload_error_.clear();
   ++reloads_applied_;

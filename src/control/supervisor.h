@@ -12,6 +12,7 @@
 #include "control/commands.h"
 #include "control/event_log.h"
 #include "control/limits.h"
+#include "control/secrets.h"
 #include "control/tallies.h"
 #include "control/world.h"
 #include "usher/control/prober.h"
@@ -50,6 +51,8 @@ class Supervisor final : public Service {
 
   // On the control thread (supervisor.cc).
   Result<void> start(const Config& config);
+  /// Gives the prober the present list, and forgets what is no longer checked.
+  void retarget();
   void await_first_verdicts(Duration patience);
   void read_signals();
   void housekeep();
@@ -100,8 +103,9 @@ class Supervisor final : public Service {
   std::vector<std::uint64_t> turns_seen_;
   std::map<std::string, std::pair<std::uint64_t, TimePoint>> shortages_;  ///< what ran short: how often, and when it was last said
 
-  std::mutex since_lock_;
-  std::map<std::uint32_t, WallTime> since_;  ///< of each backend's present health, by id
+  std::mutex checked_lock_;                        ///< the prober's thread and control's
+  std::map<std::uint32_t, std::string> checked_;  ///< labels of the backends that are checked, by id
+  std::map<std::uint32_t, WallTime> since_;       ///< of each one's present health
 };
 
 }  // namespace usher

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,9 @@
 
 namespace usher {
 namespace {
+
+/// By then every worker has made a turn since a snapshot was published, and emptied the queues of the listeners that left.
+constexpr Duration settling_time = std::chrono::seconds(10);
 
 std::uint32_t whole_ms(Duration duration) {
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -87,17 +91,28 @@ Result<std::vector<std::string>> World::apply(const Config& config) {
   std::erase_if(pools_, [&](const auto& memory) {
     return std::ranges::find(config_.pools, memory.first, &PoolConfig::name) == config_.pools.end();
   });
+  std::erase_if(retired_connects_, [&](const auto& retired) {
+    return std::ranges::find(config_.pools, retired.first, &PoolConfig::name) == config_.pools.end();
+  });
   build_snapshot();
   return changes;
 }
 
 Result<void> World::check_room(const Config& config) const {
-  std::size_t backends = backends_.size();
-  for (const PoolConfig& pool : config.pools) backends += pool.backends.size();
+  using Key = std::tuple<std::string_view, std::string_view, std::string>;
+  std::set<Key> known;
+  for (const BackendEntry& entry : backends_) known.emplace(entry.pool, entry.config.name, entry.config.address.text());
+  std::size_t backends = known.size();
+  for (const PoolConfig& pool : config.pools) {
+    for (const BackendConfig& backend : pool.backends) backends += known.contains(Key{pool.name, backend.name, backend.address.text()}) ? 0 : 1;
+  }
   if (backends > backend_count_max) {
     return fail(fmt::format("{} backends (those that still have sessions included) are more than usher holds ({})", backends, backend_count_max));
   }
-  if (listeners_.size() + config.listeners.size() > listener_count_max) {
+  std::set<std::string_view> names;
+  for (const ListenerEntry& entry : listeners_) names.insert(entry.config.name);
+  for (const ListenerConfig& listener : config.listeners) names.insert(listener.name);
+  if (names.size() > listener_count_max) {
     return fail(fmt::format("more than {} listeners (removed ones that still have sessions included)", listener_count_max));
   }
   return {};
@@ -108,7 +123,12 @@ Result<std::map<std::string, std::shared_ptr<ListenGroup>>> World::open_groups(c
   for (const ListenerConfig& listener : config.listeners) {
     for (const Endpoint& address : listener.bind) {
       if (groups_.contains(address.text())) continue;
-      auto group = open_group(listener, address, static_cast<std::uint32_t>(sheets_.size()));
+      const auto shares_port = [&](const auto& held) {
+        return held.second->address.family() == address.family() && held.second->address.port() == address.port();
+      };
+      const bool ours = std::ranges::any_of(groups_, shares_port) || std::ranges::any_of(opened, shares_port);
+      auto group = open_group(listener, address, static_cast<std::uint32_t>(sheets_.size()),
+                              ours ? PortHolder::this_usher : PortHolder::nobody_known);
       if (!group) return std::unexpected(group.error());
       std::vector<const Fd*> sockets;
       for (const Fd& socket : (*group)->sockets) sockets.push_back(&socket);
@@ -156,6 +176,7 @@ void World::take_backends(const Config& config, std::vector<std::string>& change
         if (!starting) changes.push_back(fmt::format("backend {}: added at {}", entry->label(), backend.address.text()));
       } else if (entry->removed) {
         changes.push_back(fmt::format("backend {}: back again", entry->label()));
+        if (entry->config.weight != backend.weight) entry->operator_weight.reset();
       } else if (entry->config.weight != backend.weight) {
         changes.push_back(fmt::format("backend {}: weight {} -> {}", entry->label(), entry->weight(), backend.weight));
         entry->operator_weight.reset();
@@ -174,6 +195,8 @@ void World::take_backends(const Config& config, std::vector<std::string>& change
   for (BackendEntry& entry : backends_) {
     if (entry.removed || stays.contains(entry.id.value)) continue;
     entry.removed = true;
+    const auto pool = std::ranges::find(config_.pools, entry.pool, &PoolConfig::name);
+    entry.forget_from = Clock::now() + settling_time + (pool == config_.pools.end() ? Duration::zero() : pool->connect_timeout * pool->connect_attempts);
     const std::uint32_t active = shared_.board[entry.id].active.load(std::memory_order_relaxed);
     changes.push_back(fmt::format("backend {}: removed{}", entry.label(), active == 0 ? "" : fmt::format("; its {} sessions go on", active)));
   }
@@ -216,6 +239,7 @@ void World::take_listeners(const Config& config, std::vector<std::string>& chang
   for (ListenerEntry& entry : listeners_) {
     if (entry.removed || stays.contains(entry.config.name)) continue;
     entry.removed = true;
+    entry.forget_from = Clock::now() + settling_time;
     changes.push_back(fmt::format("listener {}: removed; its sessions go on", entry.config.name));
   }
 }
@@ -269,15 +293,18 @@ void World::build_snapshot() {
   snapshot_ = std::move(snapshot);
 }
 
-void World::forget_the_gone() {
+void World::forget_the_gone(TimePoint now) {
   std::erase_if(backends_, [&](const BackendEntry& entry) {
-    if (!entry.removed || shared_.board[entry.id].active.load(std::memory_order_relaxed) != 0) return false;
+    if (!entry.removed || now < entry.forget_from || shared_.board[entry.id].active.load(std::memory_order_relaxed) != 0) return false;
     shared_.board.set_enabled(entry.id, false);
+    BackendTally left = sum_backend(sheets_, entry.id.value);
+    left -= entry.base;
+    retired_connects_[entry.pool].add(left.connect_duration);
     free_backend_ids_.insert(free_backend_ids_.begin(), entry.id);
     return true;
   });
   std::erase_if(listeners_, [&](const ListenerEntry& entry) {
-    if (!entry.removed || shared_.listener_sessions[entry.id].load(std::memory_order_relaxed) != 0) return false;
+    if (!entry.removed || now < entry.forget_from || shared_.listener_sessions[entry.id].load(std::memory_order_relaxed) != 0) return false;
     free_listener_ids_.insert(free_listener_ids_.begin(), entry.id);
     return true;
   });

@@ -27,6 +27,7 @@ struct BackendEntry {
   Intent intent = Intent::enabled;
   bool checked = true;   ///< false: health.type = "none"
   bool removed = false;  ///< gone from the file; its last sessions go on
+  TimePoint forget_from; ///< removed only: workers that haven't turned yet, and dials under way, know its id until then
   BackendTally base;     ///< what its id had counted for another backend before
   [[nodiscard]] std::uint32_t weight() const { return operator_weight.value_or(config.weight); }
   [[nodiscard]] std::string label() const { return pool + "/" + config.name; }
@@ -36,6 +37,7 @@ struct ListenerEntry {
   std::uint32_t id = 0;
   ListenerConfig config;
   bool removed = false;
+  TimePoint forget_from;  ///< removed only; likewise
   ListenerTotals base;
 };
 
@@ -48,14 +50,19 @@ class World {
   /// sentences. Afterwards: check_targets() for the prober, snapshot() for the workers. What was
   /// taken out isn't disabled: a worker that still has the old snapshot may have nobody else to send a client to.
   Result<std::vector<std::string>> apply(const Config& config);
-  /// Forgets removed backends and listeners whose last session is gone.
-  void forget_the_gone();
+  /// Forgets removed backends and listeners whose last session is gone, and whose numbers nobody can still hold.
+  void forget_the_gone(TimePoint now);
 
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const { return snapshot_; }
   [[nodiscard]] std::vector<ProbeTarget> check_targets() const;
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] const std::vector<BackendEntry>& backends() const { return backends_; }
   [[nodiscard]] const std::vector<ListenerEntry>& listeners() const { return listeners_; }
+  /// What backends that were forgotten had counted for their pool: without it, the pool's histogram would go backwards.
+  [[nodiscard]] HistogramTotals retired_connects(const std::string& pool) const {
+    const auto retired = retired_connects_.find(pool);
+    return retired == retired_connects_.end() ? HistogramTotals{} : retired->second;
+  }
   [[nodiscard]] bool pool_ready(const std::string& pool) const;
   Result<void> set_intent(const std::string& pool, const std::string& backend, Intent intent);
   /// A new snapshot stands afterwards.
@@ -86,6 +93,7 @@ class World {
   std::vector<ListenerEntry> listeners_;
   std::map<std::string, std::shared_ptr<ListenGroup>> groups_;  ///< by address
   std::map<std::string, PoolMemory> pools_;
+  std::map<std::string, HistogramTotals> retired_connects_;  ///< by pool
   std::shared_ptr<const Snapshot> snapshot_;
   std::vector<BackendId> free_backend_ids_;
   std::vector<std::uint32_t> free_listener_ids_;

@@ -2,6 +2,8 @@
 #include "usher/relay/pump.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -16,6 +18,13 @@ constexpr std::size_t fill_bytes_max = 1U << 20;
 constexpr std::size_t copy_bytes_max = 16U << 10;
 
 bool would_block(int code) noexcept { return code == EAGAIN || code == EINTR; }
+
+/// splice(2) stops in front of an urgent byte (tcp_read_sock), and answers as if the socket were dry, or over when a FIN
+/// stands behind it. recv(2) steps over the byte. Urgent bytes themselves aren't passed on (RFC 6093 advises against them).
+bool at_urgent_mark(int fd) noexcept {
+  int at_mark = 0;
+  return ::ioctl(fd, SIOCATMARK, &at_mark) == 0 && at_mark != 0;
+}
 
 }  // namespace
 
@@ -54,7 +63,7 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
     case Want::drain: return drain(session, source, result);
     case Want::finish:
       // A broken source ends without a FIN: closing the session will pass its reset on.
-      if (!from.broken && ::shutdown(to.fd, SHUT_WR) != 0 && errno != ENOTCONN) mark_broken(session, other(source), result);
+      if (!from.broken && ::shutdown(to.fd, SHUT_WR) != 0) mark_broken(session, other(source), result);
       if (!flow.over()) flow.finished();
       drop_pipe(session, source);
       return Step::moved;
@@ -79,8 +88,9 @@ Pump::Step Pump::fill(Session& session, Side source, PumpResult& result) noexcep
     result.filled += static_cast<std::uint64_t>(got);
     return Step::moved;
   }
-  const int code = errno;
+  const int code = got == 0 ? 0 : errno;
   drop_pipe(session, source);
+  if ((code == 0 || code == EAGAIN) && at_urgent_mark(session.peer(source).fd)) return copy(session, source, result);
   if (got == 0) {
     flow.source_ended();
     return Step::moved;
@@ -162,16 +172,16 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
   return Step::moved;
 }
 
-/// POLLERR and POLLHUP also stand for an orderly end of both directions, which the flows meet by themselves. Only a peer that
-/// no flow reads any more has to be asked for its error.
+/// POLLERR and POLLHUP also stand for an orderly end of both directions, which the flows meet by themselves: so the socket
+/// is asked for its error. A flow that waits for a slow target would not meet a reset for as long as that takes.
 void Pump::look_into_hangup(Session& session, Side side, PumpResult& result) noexcept {
   Peer& peer = session.peer(side);
-  if (session.from(side).open()) return;  // its bytes come first; the error or the end stands behind them
   peer.hung = false;
   int error = 0;
   socklen_t length = sizeof error;
   if (::getsockopt(peer.fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0) return;
   mark_broken(session, side, result);
+  result.again = true;  // what it had sent is still to be read, and no report will come for it
 }
 
 void Pump::mark_broken(Session& session, Side side, PumpResult& result) noexcept {

@@ -105,8 +105,9 @@ void Loop::admit(const ListenerPlan& plan, Fd client) noexcept {
   ListenerCounters& counters = sheet_.listener(plan.id);
   counters.accepted.add();
   Endpoint peer;
-  const bool asks_who = !plan.allow.empty() || !plan.deny.empty() || plan.accept_proxy || plan.pool->keyed ||
-                        plan.pool->send_proxy != SendProxy::off;
+  const PoolPlan& pool = *plans_[plan.id]->pool;  // the one that choose() will ask: a leaving door's plan is an older one
+  const bool asks_who = !plan.allow.empty() || !plan.deny.empty() || plan.accept_proxy || pool.keyed ||
+                        pool.send_proxy != SendProxy::off;
   if (asks_who) {
     peer = peer_of(client.number());
     if (!peer.set()) return turn_away(plan, std::move(client), Outcome::client_gone);
@@ -135,7 +136,7 @@ void Loop::admit(const ListenerPlan& plan, Fd client) noexcept {
     return;
   }
   Endpoint destination;
-  if (plan.pool->send_proxy != SendProxy::off) {
+  if (pool.send_proxy != SendProxy::off) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
     if (::getsockname(session.peer(Side::client).fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {

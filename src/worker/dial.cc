@@ -87,6 +87,7 @@ void Loop::welcome(std::uint32_t slot, const Endpoint& client, const Endpoint& d
 
 void Loop::choose(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept {
   Session& session = sessions_[slot];
+  if (session.peer(Side::client).hung) return terminate(slot, Outcome::client_gone);
   const PoolPlan& pool = *plans_[session.listener]->pool;
   std::array<std::uint32_t, connect_attempts_max> order{};
   const std::uint64_t key = pool.keyed ? key_of(client, pool.hash_key) : 0;

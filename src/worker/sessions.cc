@@ -66,7 +66,10 @@ void Loop::run_pump(std::uint32_t slot) noexcept {
     case PumpEnd::client_broken: return terminate(slot, Outcome::client_gone);
     case PumpEnd::backend_broken: return terminate(slot, Outcome::backend_gone);
   }
-  if (result.half_closed) set_relay_deadline(slot);
+  if (result.half_closed) {
+    session.active_at = now_;  // a FIN is a sign of life: half_close_timeout counts from here
+    set_relay_deadline(slot);
+  }
   if (result.again) mark_ready(slot);
 }
 
@@ -128,7 +131,6 @@ void Loop::terminate(std::uint32_t slot, Outcome outcome) noexcept {
   bytes_piped_ -= lost;
   if (lost != 0) sheet_.worker.bytes_discarded.add(lost);
   leave_backend(session);
-  if (session.dial != ~std::uint32_t{0}) dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
   ListenerCounters& listener = sheet_.listener(session.listener);
   listener.active.sub();
   listener.closed[static_cast<std::size_t>(outcome)].add();
@@ -154,7 +156,10 @@ void Loop::terminate(std::uint32_t slot, Outcome outcome) noexcept {
 
 /// Last step. REQUIRES: closing, and the kernel owes nothing.
 void Loop::join(std::uint32_t slot) noexcept {
-  for (Peer& peer : sessions_[slot].peers) {
+  Session& session = sessions_[slot];
+  // Not earlier: a connect that isn't submitted yet points into it.
+  if (session.dial != ~std::uint32_t{0}) dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
+  for (Peer& peer : session.peers) {
     const Fd closed(std::exchange(peer.fd, -1));
   }
   sessions_.release(slot);

@@ -115,10 +115,13 @@ TEST_CASE("a removed backend's number is used again only when its last session i
   ground.shared.board[a].active = 1;
   ground.config.pools[0].backends = {backend("b", 1002)};
   ground.reload();
-  ground.world.forget_the_gone();
+  const TimePoint later = Clock::now() + std::chrono::hours(1);
+  ground.world.forget_the_gone(later);
   CHECK(ground.world.backends().size() == 2);
   ground.shared.board[a].active = 0;
-  ground.world.forget_the_gone();
+  ground.world.forget_the_gone(Clock::now());  // a worker may still have the old snapshot
+  CHECK(ground.world.backends().size() == 2);
+  ground.world.forget_the_gone(later);
   CHECK(ground.world.backends().size() == 1);
   ground.config.pools[0].backends.push_back(backend("d", 1004));
   ground.reload();

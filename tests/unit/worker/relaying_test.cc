@@ -120,3 +120,59 @@ TEST_CASE("a FIN behind bytes that rest in a pipe comes after them") {
   CHECK(code == 0);
   CHECK((got == text));
 }
+
+TEST_CASE("a FIN after a long quiet leaves the other side its half_close_timeout") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, [](PoolPlan& pool, ListenerPlan&) { pool.half_close_timeout_ms = 1000; });
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  REQUIRE(write_all(client, "x"));
+  CHECK(read_some(server, 1) == "x");
+  // Quiet for longer than half_close_timeout: the wheel's own time passes, nothing else shows it.
+  const TimePoint quiet_until = Clock::now() + 1200ms;
+  CHECK(eventually([&] { return Clock::now() >= quiet_until; }));
+  ::shutdown(client.number(), SHUT_WR);
+  int code = -1;
+  CHECK(read_all(server, code).empty());
+  CHECK(code == 0);
+  const TimePoint answer_at = Clock::now() + 100ms;
+  CHECK(eventually([&] { return Clock::now() >= answer_at; }));
+  REQUIRE(write_all(server, "late answer"));
+  server.reset();
+  CHECK(read_all(client, code) == "late answer");
+  CHECK(code == 0);
+  CHECK(house.ends_with(Outcome::served));
+}
+
+TEST_CASE("bytes behind an urgent one arrive, with a FIN behind them and without") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address});
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  REQUIRE(write_all(client, "abc"));
+  REQUIRE(::send(client.number(), "!", 1, MSG_OOB) == 1);
+  REQUIRE(write_all(client, "def"));
+  CHECK(read_some(server, 6) == "abcdef");
+  REQUIRE(::send(client.number(), "!", 1, MSG_OOB) == 1);
+  REQUIRE(write_all(client, "ghi"));
+  ::shutdown(client.number(), SHUT_WR);
+  int code = -1;
+  CHECK(read_all(server, code) == "ghi");
+  CHECK(code == 0);
+}
+
+TEST_CASE("a client's reset is noticed while its backend doesn't read") {
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, [](PoolPlan& pool, ListenerPlan&) { pool.half_close_timeout_ms = 100; });
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  ::fcntl(client.number(), F_SETFL, O_NONBLOCK);
+  const std::string block = pattern(1 << 16);
+  CHECK(eventually([&] {
+    ::send(client.number(), block.data(), block.size(), MSG_NOSIGNAL);
+    return house.sheet().worker.pipes_leased.get() == 1 && ::send(client.number(), block.data(), block.size(), MSG_NOSIGNAL) < 0;
+  }));
+  reset_on_close(client);
+  client.reset();
+  CHECK(house.ends_with(Outcome::idle));  // what had arrived waits for the backend, for half_close_timeout and no longer
+}
