@@ -6,6 +6,7 @@
 
 #include "admin/page.h"
 #include "usher/base/log.h"
+#include "usher/control/service.h"
 
 namespace usher {
 namespace {
@@ -95,6 +96,8 @@ HttpProtocol::HttpProtocol(ApiRules rules, Service& service) : rules_(std::move(
     std::string why = "unknown exception";
     try {
       std::rethrow_exception(thrown);
+    } catch (const ServiceBusy& e) {
+      return write(refusal(503, e.what()), response);
     } catch (const std::exception& e) {
       why = e.what();
     } catch (...) {  // the sentence above stands

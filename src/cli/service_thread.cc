@@ -79,7 +79,11 @@ void ServiceThread::run(const Config& config, const std::string& config_text) {
 bool ServiceThread::with_service(const std::function<void(Service&)>& use) {
   const std::lock_guard lock(mutex_);
   if (service_ == nullptr) return false;
-  use(*service_);
+  try {
+    use(*service_);
+  } catch (const ServiceBusy&) {
+    return false;  // it is ending, or has a lot to do: the next frame asks again
+  }
   return true;
 }
 

@@ -16,6 +16,12 @@ constexpr Duration inspection_patience = std::chrono::seconds(1);
 
 Error busy() { return Error{"the control thread didn't answer in time, or usher is ending", 0}; }
 
+template <typename T>
+T answered(std::optional<T> answer) {
+  if (!answer) throw ServiceBusy(busy().message);
+  return *std::move(answer);
+}
+
 std::string_view name(Stage stage) {
   switch (stage) {
     case Stage::greeting: return "greeting";
@@ -47,23 +53,23 @@ std::string_view name(Intent intent) noexcept {
 }
 
 StatusReport Supervisor::status() {
-  return commands_.ask([this] { return report_status(); }, patience).value_or(StatusReport{});
+  return answered(commands_.ask([this] { return report_status(); }, patience));
 }
 std::vector<ListenerReport> Supervisor::listeners() {
-  return commands_.ask([this] { return report_listeners(); }, patience).value_or(std::vector<ListenerReport>{});
+  return answered(commands_.ask([this] { return report_listeners(); }, patience));
 }
 std::vector<BackendReport> Supervisor::backends() {
-  return commands_.ask([this] { return report_backends(); }, patience).value_or(std::vector<BackendReport>{});
+  return answered(commands_.ask([this] { return report_backends(); }, patience));
 }
 std::vector<ConnectionReport> Supervisor::connections(std::size_t max) {
-  return commands_.ask([this, max] { return report_connections(max); }, patience).value_or(std::vector<ConnectionReport>{});
+  return answered(commands_.ask([this, max] { return report_connections(max); }, patience));
 }
 std::vector<Event> Supervisor::events(std::size_t max) { return events_.newest(max); }
 std::string Supervisor::config_text() {
-  return commands_.ask([this] { return config_text_; }, patience).value_or("");
+  return answered(commands_.ask([this] { return config_text_; }, patience));
 }
 Totals Supervisor::totals() {
-  return commands_.ask([this] { return report_totals(); }, patience).value_or(Totals{});
+  return answered(commands_.ask([this] { return report_totals(); }, patience));
 }
 bool Supervisor::ready() {
   return commands_.ask([this] { return ready_here(); }, patience).value_or(false);

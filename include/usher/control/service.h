@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -98,8 +99,13 @@ struct ReloadReport {
   std::vector<std::string> problems;  ///< diagnostics, where nothing was done
 };
 
-/// Every call is thread safe, may block until the control thread has answered (bounded: 5 s, then an error), and changes
-/// either everything it says or nothing.
+/// Thrown by what reports, where the control thread didn't answer in time or usher is ending: there is nothing true to say.
+struct ServiceBusy : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Every call is thread safe, may block until the control thread has answered (bounded: 5 s, a reload 30 s; then ServiceBusy, or
+/// an error where the call answers one), and changes either everything it says or nothing.
 class Service {
  public:
   virtual ~Service() = default;

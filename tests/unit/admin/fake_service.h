@@ -30,6 +30,7 @@ class FakeService final : public Service {
   StatusReport status() override {
     const std::scoped_lock lock(mutex_);
     if (throwing_) throw std::runtime_error("the fake broke");
+    if (busy_) throw ServiceBusy("the fake is busy");
     StatusReport report;
     report.version = "9.9";
     report.pid = 42;
@@ -107,6 +108,7 @@ class FakeService final : public Service {
 
   void refuse() { set(refusing_, true); }
   void break_down() { set(throwing_, true); }
+  void become_busy() { set(busy_, true); }
   void become_unready() { set(ready_, false); }
   void remove(std::size_t index) {
     const std::scoped_lock lock(mutex_);
@@ -132,7 +134,7 @@ class FakeService final : public Service {
 
   std::mutex mutex_;
   std::vector<BackendReport> backends_;
-  bool refusing_ = false, throwing_ = false, ready_ = true;
+  bool refusing_ = false, throwing_ = false, busy_ = false, ready_ = true;
   int reloads_ = 0;
 };
 

@@ -261,6 +261,15 @@ TEST_CASE("a service that throws costs one answer, not the server") {
   CHECK(http(server->http_port(), "GET", "/healthz").status == 200);
 }
 
+TEST_CASE("a service that has no time is said to be unavailable, and nothing false is told of it") {
+  testing::FakeService service;
+  const auto server = start({.socket = "", .http = "127.0.0.1:0", .token = ""}, service);
+  service.become_busy();
+  const Reply busy = http(server->http_port(), "GET", "/api/v1/status");
+  CHECK(busy.status == 503);
+  CHECK(json::parse(busy.body)["error"] == "the fake is busy");
+}
+
 TEST_CASE("clients that connect and say nothing hold up others for a bounded time only") {
   testing::FakeService service;
   const auto server = start({.socket = "", .http = "127.0.0.1:0", .token = ""}, service);
