@@ -44,7 +44,6 @@ Loop::~Loop() = default;
 
 void Loop::run() noexcept {
   ring_->poll_multishot(mailbox_.wake_descriptor(), POLLIN, Tag{Op::wake, Side::client, 0, 0}.pack());
-  wake_armed_ = true;
   while (true) {
     if (mailbox_.waiting()) read_mail();
     if (!leaving_ && nothing_left()) {
@@ -139,13 +138,7 @@ void Loop::note(const Completion& completion) noexcept {
   switch (tag.op) {
     case Op::wake:
       mailbox_.acknowledge();
-      if (!completion.more) {
-        wake_armed_ = false;
-        if (!leaving_) {
-          ring_->poll_multishot(mailbox_.wake_descriptor(), POLLIN, completion.user);
-          wake_armed_ = true;
-        }
-      }
+      if (!completion.more && !leaving_) ring_->poll_multishot(mailbox_.wake_descriptor(), POLLIN, completion.user);
       return;
     case Op::accept: on_accept(tag.slot, completion); return;
     case Op::connect:

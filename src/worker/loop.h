@@ -48,7 +48,6 @@ struct Dial {
   Endpoint destination;  ///< likewise
   Outcome last_failure = Outcome::dial_refused;
   TimePoint started_at;
-  Fd* socket = nullptr;
 };
 
 class Loop {
@@ -132,7 +131,6 @@ class Loop {
   std::vector<std::shared_ptr<const ListenerPlan>> plans_;  ///< by listener id; the last one known
   std::uint64_t bytes_piped_ = 0;
   std::optional<TimePoint> drain_deadline_;
-  bool wake_armed_ = false;
   bool leaving_ = false;
 };
 

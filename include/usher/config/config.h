@@ -16,9 +16,7 @@
 
 namespace usher {
 
-enum class Mover { inline_splice, ring_splice };
 enum class ProxyProtocol { off, v1, v2 };
-enum class AccessLog { off, standard_error, file };
 
 struct GlobalConfig {
   std::uint32_t workers = 0;  ///< 0 = auto: the cores that this process may use
