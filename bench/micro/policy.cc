@@ -93,14 +93,18 @@ void build(benchmark::State& state, Algorithm algorithm, Pool::Weights weights) 
 const int registered = [] {
   for (const Algorithm algorithm : algorithms) {
     const std::string called(name(algorithm));
-    const auto sizes = [](auto* bench) { bench->Arg(10)->Arg(100)->Arg(1'000); };
+    const auto sizes = [](auto* bench) { bench->ArgName("backends")->Arg(10)->Arg(100)->Arg(1'000); };
     sizes(benchmark::RegisterBenchmark(("pick_1/" + called).c_str(), pick, algorithm, 1, 0));
     sizes(benchmark::RegisterBenchmark(("pick_3/" + called).c_str(), pick, algorithm, 3, 0));
     sizes(benchmark::RegisterBenchmark(("pick_3_tenth_down/" + called).c_str(), pick, algorithm, 3, 1));
     sizes(benchmark::RegisterBenchmark(("session/" + called).c_str(), session, algorithm));
     if (algorithm == Algorithm::maglev) continue;  // micro_maglev has that
-    benchmark::RegisterBenchmark(("build/" + called).c_str(), build, algorithm, Pool::Weights::equal)->Arg(1'000)->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark(("build/" + called).c_str(), build, algorithm, Pool::Weights::equal)
+        ->ArgName("backends")
+        ->Arg(1'000)
+        ->Unit(benchmark::kMicrosecond);
     benchmark::RegisterBenchmark(("build_odd_weights/" + called).c_str(), build, algorithm, Pool::Weights::odd)
+        ->ArgName("backends")
         ->Arg(1'000)
         ->Unit(benchmark::kMicrosecond);
   }

@@ -1,7 +1,7 @@
 // A worker in steady state allocates nothing: what its thread asks operator new for, session after session, is counted.
 //
-// This file replaces the global operator new of the whole program. Every thread that isn't the tests' own is watched; while a
-// House stands, that is its worker and nobody else.
+// This file replaces the global operator new of the whole program; a sanitizer, which has its own, is asked for each
+// allocation instead. Every thread that isn't the tests' own is watched; while a House stands, that is its worker and nobody else.
 #include <catch2/catch_test_macros.hpp>
 
 #include <array>
@@ -12,6 +12,13 @@
 
 #include "house.h"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define USHER_TEST_SANITIZED 1
+#include <sanitizer/allocator_interface.h>
+#endif
+#endif
+
 using namespace usher;
 using namespace std::chrono_literals;
 
@@ -20,8 +27,22 @@ namespace {
 std::atomic<std::uint64_t> watched_allocations{0};
 thread_local bool thread_of_the_tests = false;
 
-void* allocate(std::size_t bytes, std::size_t alignment) {
+void note_allocation() noexcept {
   if (!thread_of_the_tests) watched_allocations.fetch_add(1, std::memory_order_relaxed);
+}
+
+#ifdef USHER_TEST_SANITIZED
+
+// malloc(3) and its like are seen too, those of C libraries included.
+const int hooked = __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t) { note_allocation(); },
+                                                             [](const volatile void*) {});
+
+}  // namespace
+
+#else
+
+void* allocate(std::size_t bytes, std::size_t alignment) {
+  note_allocation();
   if (bytes == 0) bytes = 1;
   void* const memory = alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__
                            ? std::malloc(bytes)
@@ -39,6 +60,8 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+#endif
 
 namespace {
 
