@@ -46,6 +46,8 @@ class Ring {
   void connect(const Fd& socket, const Endpoint& to, std::uint64_t user) noexcept;
   /// Edge triggered after a first, level triggered report; `events` as in poll(2).
   void poll_multishot(const Fd& file, std::uint32_t events, std::uint64_t user) noexcept;
+  /// Asks for the end of the poll that was given `target`, and isn't answered itself: the poll's last answer says it all.
+  void end_poll(std::uint64_t target) noexcept;
   /// Asks for the end of the operation that was given `target`; answers 0 or -ENOENT / -EALREADY to `user`.
   void cancel(std::uint64_t target, std::uint64_t user) noexcept;
 
@@ -60,6 +62,8 @@ class Ring {
  private:
   struct Kernel;
   explicit Ring(std::unique_ptr<Kernel> kernel) noexcept;
+  /// What asks for no answer is given this; a complaint about it (what it was to end had ended already) is dropped.
+  static constexpr std::uint64_t unanswered = ~std::uint64_t{0};
   std::unique_ptr<Kernel> kernel_;
   RingTally tally_;
 };
