@@ -27,7 +27,9 @@ PipeId PipePool::lease() noexcept {
     }
     number = unmade_.back();
     unmade_.pop_back();
-    pipes_[number] = Pipe{Fd(ends[0]), Fd(ends[1])};
+    // Past its ration (fs.pipe-user-pages-soft) the kernel makes smaller ones.
+    const int capacity = ::fcntl(ends[1], F_GETPIPE_SZ);
+    pipes_[number] = Pipe{Fd(ends[0]), Fd(ends[1]), capacity > 0 ? static_cast<std::uint32_t>(capacity) : 4096U};
     ++open_;
   } else {
     return PipeId::none;

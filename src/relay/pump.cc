@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 namespace usher {
@@ -15,7 +17,10 @@ namespace {
 
 /// What one fill asks for. A pipe of 16 slots seldom takes more than this; asking for more costs nothing.
 constexpr std::size_t fill_bytes_max = 1U << 20;
-constexpr std::size_t copy_bytes_max = 16U << 10;
+/// A turn of less is copied: one recv(2) and one send(2) cost less than two splices and a pipe.
+constexpr std::size_t copy_bytes_max = 64U << 10;
+/// A direction whose fills fall below this isn't bulk any more.
+constexpr ssize_t bulk_bytes_min = 16 << 10;
 
 bool would_block(int code) noexcept { return code == EAGAIN || code == EINTR; }
 
@@ -27,6 +32,8 @@ bool at_urgent_mark(int fd) noexcept {
 }
 
 }  // namespace
+
+Pump::Pump(PipePool& pipes) : pipes_(pipes), buffer_(std::make_unique_for_overwrite<char[]>(copy_bytes_max)) {}
 
 PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
   PumpResult result;
@@ -41,11 +48,12 @@ PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
       if (step(session, source, result) == Step::moved) moved = true;
     }
   }
+  const auto over = [&] { return session.from(Side::client).over() && session.from(Side::backend).over(); };
   for (const Side side : {Side::client, Side::backend}) {
-    if (session.peer(side).hung) look_into_hangup(session, side, result);
+    if (session.peer(side).hung && !over()) look_into_hangup(session, side, result);
   }
   result.half_closed = was_open && !(session.from(Side::client).open() && session.from(Side::backend).open());
-  if (session.from(Side::client).over() && session.from(Side::backend).over()) {
+  if (over()) {
     result.again = false;
     result.end = session.peer(Side::client).broken    ? PumpEnd::client_broken
                  : session.peer(Side::backend).broken ? PumpEnd::backend_broken
@@ -59,11 +67,14 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
   const Peer& from = session.peer(source);
   const Peer& to = session.peer(other(source));
   switch (flow.want(from.readable, to.writable)) {
-    case Want::fill: return fill(session, source, result);
+    case Want::fill: return from.bulk ? fill(session, source, result) : copy(session, source, result);
     case Want::drain: return drain(session, source, result);
     case Want::finish:
-      // A broken source ends without a FIN: closing the session will pass its reset on.
-      if (!from.broken && ::shutdown(to.fd, SHUT_WR) != 0) mark_broken(session, other(source), result);
+      // A broken source ends without a FIN: closing the session will pass its reset on. Where the other direction is over,
+      // closing passes the FIN on as well.
+      if (!from.broken && !session.from(other(source)).over() && ::shutdown(to.fd, SHUT_WR) != 0) {
+        mark_broken(session, other(source), result);
+      }
       if (!flow.over()) flow.finished();
       drop_pipe(session, source);
       return Step::moved;
@@ -76,28 +87,31 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
 
 Pump::Step Pump::fill(Session& session, Side source, PumpResult& result) noexcept {
   Flow& flow = session.from(source);
+  Peer& from = session.peer(source);
   PipeId& pipe = session.pipes[index(source)];
   if (pipe == PipeId::none) {
     pipe = pipes_.lease();
-    if (pipe == PipeId::none) return copy(session, source, result);
+    if (pipe == PipeId::none) return peek_and_send(session, source, result);
   }
-  const ssize_t got = ::splice(session.peer(source).fd, nullptr, pipes_.write_end(pipe).number(), nullptr, fill_bytes_max,
-                               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const ssize_t got =
+      ::splice(from.fd, nullptr, pipes_.write_end(pipe).number(), nullptr, fill_bytes_max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (got > 0) {
     flow.filled(static_cast<std::uint32_t>(got));
     result.filled += static_cast<std::uint64_t>(got);
+    if (got < bulk_bytes_min) from.bulk = false;
     return Step::moved;
   }
   const int code = got == 0 ? 0 : errno;
   drop_pipe(session, source);
-  if ((code == 0 || code == EAGAIN) && at_urgent_mark(session.peer(source).fd)) return copy(session, source, result);
+  if ((code == 0 || code == EAGAIN) && at_urgent_mark(from.fd)) return copy(session, source, result);
   if (got == 0) {
     flow.source_ended();
     return Step::moved;
   }
   if (code == EINTR) return Step::moved;
   if (would_block(code)) {
-    session.peer(source).readable = false;
+    from.readable = false;
+    from.bulk = false;
     return Step::waits;
   }
   source_failed(session, source, result);
@@ -111,10 +125,8 @@ Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexce
   const ssize_t put =
       ::splice(pipes_.read_end(pipe).number(), nullptr, target.fd, nullptr, flow.piped(), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (put > 0) {
-    const auto bytes = static_cast<std::uint64_t>(put);
-    flow.drained(static_cast<std::uint32_t>(put));
-    result.drained += bytes;
-    (source == Side::client ? result.to_backend : result.to_client) += bytes;
+    count_drained(session, source, static_cast<std::size_t>(put), result);
+    if (flow.piped() == 0 && !session.peer(source).bulk) drop_pipe(session, source);
     return Step::moved;
   }
   if (put < 0 && errno == EINTR) return Step::moved;
@@ -126,28 +138,78 @@ Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexce
   return Step::moved;
 }
 
-/// Without a pipe to be had: look at the bytes without taking them, send, and take off what was sent. Nothing has to rest
-/// anywhere, so this works with no memory at all (recv(2): MSG_PEEK; tcp(7): MSG_TRUNC).
+/// Small turns: one recv(2) and one send(2) through the worker's own buffer. What the target doesn't take rests in a pipe,
+/// like everything that rests; so the pipe is leased first. An answer shorter than what was asked for says "dry" by itself:
+/// what arrives later makes a report of its own. Not so where an end is near, and not quite: recv(2) also stops in front of
+/// an urgent byte, which nothing reports, so who calls run() makes sure a little later.
 Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcept {
   Peer& from = session.peer(source);
   Peer& to = session.peer(other(source));
   if (!to.writable) return Step::waits;
-  std::array<char, copy_bytes_max> buffer;
-  const ssize_t seen = ::recv(from.fd, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (seen == 0) {
+  const PipeId pipe = pipes_.lease();
+  if (pipe == PipeId::none) return peek_and_send(session, source, result);
+  const std::size_t asked = std::min<std::size_t>(copy_bytes_max, pipes_.capacity(pipe));
+  const ssize_t got = ::recv(from.fd, buffer_.get(), asked, MSG_DONTWAIT);
+  if (got <= 0) {
+    const int code = errno;
+    pipes_.give_back(pipe);
+    return nothing_came(session, source, got == 0 ? 0 : code, result);
+  }
+  const bool whole = static_cast<std::size_t>(got) < asked;
+  from.bulk = !whole;
+  if (whole && !from.ending) {
+    from.readable = false;
+    result.unsure = true;
+  }
+  Flow& flow = session.from(source);
+  flow.filled(static_cast<std::uint32_t>(got));
+  result.filled += static_cast<std::uint64_t>(got);
+  // Where a FIN was reported, the last bytes wait for it, to leave in one packet: shutdown(2) pushes both.
+  const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (from.ending ? MSG_MORE : 0);
+  const ssize_t sent = ::send(to.fd, buffer_.get(), static_cast<std::size_t>(got), flags);
+  if (sent < 0 && !would_block(errno)) {
+    pipes_.give_back(pipe);
+    mark_broken(session, other(source), result);
+    return Step::moved;
+  }
+  const std::size_t taken = sent < 0 ? 0 : static_cast<std::size_t>(sent);
+  count_drained(session, source, taken, result);
+  if (flow.piped() == 0) {
+    pipes_.give_back(pipe);
+    return Step::moved;
+  }
+  to.writable = false;
+  session.pipes[index(source)] = pipe;
+  // An empty pipe takes as much as its capacity says.
+  if (::write(pipes_.write_end(pipe).number(), buffer_.get() + taken, flow.piped()) != static_cast<ssize_t>(flow.piped())) {
+    mark_broken(session, other(source), result);
+  }
+  return Step::moved;
+}
+
+Pump::Step Pump::nothing_came(Session& session, Side source, int code, PumpResult& result) noexcept {
+  if (code == 0) {
     session.from(source).source_ended();
     return Step::moved;
   }
-  if (seen < 0) {
-    if (errno == EINTR) return Step::moved;
-    if (would_block(errno)) {
-      from.readable = false;
-      return Step::waits;
-    }
-    source_failed(session, source, result);
-    return Step::moved;
+  if (code == EINTR) return Step::moved;
+  if (would_block(code)) {
+    session.peer(source).readable = false;
+    return Step::waits;
   }
-  const ssize_t sent = ::send(to.fd, buffer.data(), static_cast<std::size_t>(seen), MSG_DONTWAIT | MSG_NOSIGNAL);
+  source_failed(session, source, result);
+  return Step::moved;
+}
+
+/// Without a pipe to be had: look at the bytes without taking them, send, and take off what was sent. Nothing has to rest
+/// anywhere, so this works with no memory at all (recv(2): MSG_PEEK; tcp(7): MSG_TRUNC).
+Pump::Step Pump::peek_and_send(Session& session, Side source, PumpResult& result) noexcept {
+  Peer& from = session.peer(source);
+  Peer& to = session.peer(other(source));
+  if (!to.writable) return Step::waits;
+  const ssize_t seen = ::recv(from.fd, buffer_.get(), copy_bytes_max, MSG_PEEK | MSG_DONTWAIT);
+  if (seen <= 0) return nothing_came(session, source, seen == 0 ? 0 : errno, result);
+  const ssize_t sent = ::send(to.fd, buffer_.get(), static_cast<std::size_t>(seen), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) {
     if (errno == EINTR) return Step::moved;
     if (would_block(errno)) {
@@ -157,19 +219,21 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
     mark_broken(session, other(source), result);
     return Step::moved;
   }
-  const auto bytes = static_cast<std::uint64_t>(sent);
-  Flow& flow = session.from(source);
-  flow.filled(static_cast<std::uint32_t>(sent));
-  flow.drained(static_cast<std::uint32_t>(sent));
+  session.from(source).filled(static_cast<std::uint32_t>(sent));
+  result.filled += static_cast<std::uint64_t>(sent);
+  count_drained(session, source, static_cast<std::size_t>(sent), result);
   // What was peeked at is there to be taken; were it not, the same bytes would be sent twice.
   if (::recv(from.fd, nullptr, static_cast<std::size_t>(sent), MSG_TRUNC | MSG_DONTWAIT) != sent) {
     source_failed(session, source, result);
   }
-  result.filled += bytes;
-  result.drained += bytes;
-  ++result.copies;
-  (source == Side::client ? result.to_backend : result.to_client) += bytes;
+  ++result.short_of_pipes;
   return Step::moved;
+}
+
+void Pump::count_drained(Session& session, Side source, std::size_t bytes, PumpResult& result) noexcept {
+  session.from(source).drained(static_cast<std::uint32_t>(bytes));
+  result.drained += bytes;
+  (source == Side::client ? result.to_backend : result.to_client) += bytes;
 }
 
 /// POLLERR and POLLHUP also stand for an orderly end of both directions, which the flows meet by themselves: so the socket
@@ -203,6 +267,11 @@ void Pump::mark_broken(Session& session, Side side, PumpResult& result) noexcept
 }
 
 void Pump::source_failed(Session& session, Side source, PumpResult& result) noexcept {
+  if (session.peer(source).ending) {
+    // Bytes may wait for the FIN that won't come: setting this option pushes them (tcp(7)).
+    const int on = 1;
+    ::setsockopt(session.peer(other(source)).fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
   mark_broken(session, source, result);
   session.from(source).source_ended();
 }

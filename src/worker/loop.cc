@@ -35,9 +35,11 @@ Loop::Loop(const WorkerOptions& options, Shared& shared, Sheet& sheet, Mailbox& 
       sessions_(shared.sessions_max),
       dials_(shared.sessions_max),
       wheel_(shared.sessions_max, now_),
+      doubted_(shared.sessions_max),
       plans_(listener_count_max) {
   ready_.reserve(shared.sessions_max);
   ready_now_.reserve(shared.sessions_max);
+  doubts_.reserve(shared.sessions_max);
 }
 
 Loop::~Loop() = default;
@@ -116,6 +118,7 @@ std::optional<Duration> Loop::patience() const noexcept {
   std::optional<TimePoint> until = wheel_.next_due();
   const auto sooner = [&](TimePoint time) { until = std::min(until.value_or(time), time); };
   if (drain_deadline_ && sessions_.used() != 0) sooner(*drain_deadline_);
+  if (doubts_due_) sooner(*doubts_due_);
   for (const Door& door : doors_) {
     if (door.rests_until) sooner(*door.rests_until);
   }
@@ -186,6 +189,7 @@ void Loop::pump_ready() noexcept {
 }
 
 void Loop::expire() noexcept {
+  if (doubts_due_ && *doubts_due_ <= now_) make_sure();
   wheel_.advance(now_, [&](std::uint32_t slot) { on_deadline(slot); });
   for (std::uint32_t door = 0; door < doors_.size(); ++door) {
     if (doors_[door].rests_until && *doors_[door].rests_until <= now_) {

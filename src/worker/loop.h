@@ -26,6 +26,8 @@ namespace usher {
 inline constexpr std::uint32_t greeting_timeout_ms = 5000;
 /// A session moves about this much, then others have their turn.
 inline constexpr std::uint64_t turn_budget_bytes = 256U << 10;
+/// How long a short answer is believed before the socket is asked once more.
+inline constexpr Duration doubt_patience = std::chrono::milliseconds(50);
 /// How long a listener rests after the kernel had no descriptor or memory for another connection.
 inline constexpr Duration accept_rest = std::chrono::milliseconds(100);
 
@@ -104,6 +106,8 @@ class Loop {
   void mark_ready(std::uint32_t slot) noexcept;
   void run_pump(std::uint32_t slot) noexcept;
   void on_deadline(std::uint32_t slot) noexcept;
+  void doubt(std::uint32_t slot) noexcept;
+  void make_sure() noexcept;
   void set_relay_deadline(std::uint32_t slot) noexcept;
   void terminate(std::uint32_t slot, Outcome outcome) noexcept;
   void join(std::uint32_t slot) noexcept;
@@ -127,6 +131,9 @@ class Loop {
   TimerWheel wheel_;
   std::vector<std::uint32_t> ready_;
   std::vector<std::uint32_t> ready_now_;
+  std::vector<std::uint32_t> doubts_;  ///< slots, each once
+  std::vector<bool> doubted_;          ///< by slot: stands in doubts_
+  std::optional<TimePoint> doubts_due_;
   std::vector<Door> doors_;
   std::vector<std::shared_ptr<const ListenerPlan>> plans_;  ///< by listener id; the last one known
   std::uint64_t bytes_piped_ = 0;

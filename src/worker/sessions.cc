@@ -37,6 +37,8 @@ void Loop::on_poll(std::uint32_t slot, Side side, const Completion& completion) 
   if ((events & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) != 0) peer.readable = true;
   if ((events & (POLLOUT | POLLERR | POLLHUP)) != 0) peer.writable = true;
   if ((events & (POLLERR | POLLHUP)) != 0) peer.hung = true;
+  if ((events & (POLLRDHUP | POLLERR | POLLHUP)) != 0) peer.ending = true;
+
   if (!completion.more) poll(slot, side);
   mark_ready(slot);
 }
@@ -57,7 +59,7 @@ void Loop::run_pump(std::uint32_t slot) noexcept {
     backend.bytes_out.add(result.to_client);
   }
   if (result.discarded != 0) worker.bytes_discarded.add(result.discarded);
-  if (result.copies != 0) worker.pipes_short.add(result.copies);
+  if (result.short_of_pipes != 0) worker.pipes_short.add(result.short_of_pipes);
   bytes_piped_ += result.filled;
   bytes_piped_ -= result.drained + result.discarded;
   switch (result.end) {
@@ -71,6 +73,28 @@ void Loop::run_pump(std::uint32_t slot) noexcept {
     set_relay_deadline(slot);
   }
   if (result.again) mark_ready(slot);
+  if (result.unsure) doubt(slot);
+}
+
+/// A source was taken for dry because it answered less than it was asked for. The one time that this is wrong, in front of
+/// an urgent byte, nothing would ever report what stands behind it.
+void Loop::doubt(std::uint32_t slot) noexcept {
+  if (doubted_[slot]) return;
+  doubted_[slot] = true;
+  doubts_.push_back(slot);
+  if (!doubts_due_) doubts_due_ = now_ + doubt_patience;
+}
+
+void Loop::make_sure() noexcept {
+  doubts_due_.reset();
+  for (const std::uint32_t slot : doubts_) {
+    doubted_[slot] = false;
+    Session& session = sessions_[slot];
+    if (session.stage != Stage::relaying) continue;
+    for (Peer& peer : session.peers) peer.readable = true;
+    mark_ready(slot);
+  }
+  doubts_.clear();
 }
 
 /// The wheel's entry is lazy: activity only moves active_at, and the entry finds out when it fires.
@@ -144,13 +168,12 @@ void Loop::terminate(std::uint32_t slot, Outcome outcome) noexcept {
       if (peer.fd >= 0) ::setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     }
   }
-  const auto call_home = [&](Op op, Side side) {
-    ring_->cancel(tag(op, slot, side), tag(Op::cancel, slot, side));
+  if (session.client_polled) ring_->end_poll(tag(Op::poll, slot, Side::client));
+  if (session.backend_polled) ring_->end_poll(tag(Op::poll, slot, Side::backend));
+  if (session.connecting) {
+    ring_->cancel(tag(Op::connect, slot, Side::backend), tag(Op::cancel, slot, Side::backend));
     ++session.owed;
-  };
-  if (session.client_polled) call_home(Op::poll, Side::client);
-  if (session.backend_polled) call_home(Op::poll, Side::backend);
-  if (session.connecting) call_home(Op::connect, Side::backend);
+  }
   if (session.owed == 0) join(slot);
 }
 

@@ -26,6 +26,8 @@ class PipePool {
 
   [[nodiscard]] const Fd& read_end(PipeId pipe) const noexcept { return pipes_[static_cast<std::uint16_t>(pipe)].read_end; }
   [[nodiscard]] const Fd& write_end(PipeId pipe) const noexcept { return pipes_[static_cast<std::uint16_t>(pipe)].write_end; }
+  /// Bytes that an empty one takes for sure.
+  [[nodiscard]] std::uint32_t capacity(PipeId pipe) const noexcept { return pipes_[static_cast<std::uint16_t>(pipe)].capacity; }
   [[nodiscard]] std::uint32_t open() const noexcept { return open_; }
   [[nodiscard]] std::uint32_t leased() const noexcept { return leased_; }
   /// The errno of the last refusal by the kernel, 0 = none so far.
@@ -35,6 +37,7 @@ class PipePool {
   struct Pipe {
     Fd read_end;
     Fd write_end;
+    std::uint32_t capacity = 0;
   };
   std::vector<Pipe> pipes_;
   std::vector<std::uint16_t> idle_;    ///< open and empty

@@ -31,6 +31,8 @@ struct Peer {
   bool writable = false;
   bool broken = false;    ///< reset or timed out: nothing more goes to it
   bool hung = false;      ///< POLLERR or POLLHUP was reported and not yet looked into
+  bool ending = false;    ///< its FIN or an error was reported: what comes next may be the end
+  bool bulk = false;      ///< it sends more than a copy is worth: splice(2)
 };
 
 /// What lives in the worker's slab; at most two cache lines.
