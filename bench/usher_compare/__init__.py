@@ -1,0 +1,1 @@
+"""What bench/compare is made of: usher beside its peers, in turns, in network namespaces of its own."""

@@ -1,0 +1,130 @@
+"""From raw rounds to what the report shows: pure, from the scenarios of results.json."""
+from . import statistics
+
+LATENCIES = ("p50", "p99", "p999")
+
+
+def steps_of(scenario):
+    return list(dict.fromkeys(one["step"] for one in scenario["measurements"]))
+
+
+def by_round(scenario, step, name, value):
+    """{round: value(measurement)} of one contender in one step; without those that are unknown."""
+    found = {one["round"]: value(one) for one in scenario["measurements"] if one["contender"] == name and one["step"] == step}
+    return {turn: number for turn, number in found.items() if number is not None}
+
+
+def own_cpu(one):
+    return one["own_user_per_unit"] + one["own_system_per_unit"]
+
+
+class Step:
+    """One step of a scenario: every contender's rounds, and the ratios between them."""
+
+    def __init__(self, scenario, step, contenders):
+        self.name = step
+        self.scenario = scenario
+        self.contenders = [name for name in scenario["contenders"] if by_round(scenario, step, name, own_cpu)]
+        self.families = {name: contenders[name]["family"] for name in scenario["contenders"]}
+        self.peers = [name for name in self.contenders if contenders[name]["peer"]]
+        self.cpu = {name: self._rounds(name, lambda one: one["cpu_per_unit"]) for name in self.contenders}
+        direct = next((name for name in self.contenders if self.families[name] == "direct"), None)
+        self.added = {name: statistics.added(rounds, self.cpu[direct]) for name, rounds in self.cpu.items() if name != direct} if direct else {}
+        self.best_peer = statistics.best({name: self.added[name] for name in self.peers if self.added.get(name)})
+        self.p99 = {name: self._rounds(name, lambda one: one["latency"].get("p99")) for name in self.contenders}
+        self.best_peer_p99 = statistics.best({name: self.p99[name] for name in self.peers if self.p99[name]})
+
+    def _rounds(self, name, value):
+        return by_round(self.scenario, self.name, name, value)
+
+    def spread(self, name, value):
+        return statistics.spread(self._rounds(name, value).values())
+
+    def added_spread(self, name):
+        return statistics.spread(self.added.get(name, {}).values())
+
+    def ratio(self, name):
+        """Added CPU against the best peer's, round by round."""
+        if name == self.best_peer or not self.best_peer or name not in self.added:
+            return None
+        return statistics.spread(statistics.ratios(self.added[name], self.added[self.best_peer]).values())
+
+    def ratio_p99(self, name):
+        if name == self.best_peer_p99 or not self.best_peer_p99:
+            return None
+        return statistics.spread(statistics.ratios(self.p99[name], self.p99[self.best_peer_p99]).values())
+
+    def latency(self, name, key):
+        return self.spread(name, lambda one: one["latency"].get(key))
+
+    def extra(self, name, key):
+        return self.spread(name, lambda one: one["extra"].get(key))
+
+    def has_extra(self, key):
+        return any(self.extra(name, key) for name in self.contenders)
+
+    def errors(self, name):
+        return sum(sum(one["errors"].values()) for one in self.scenario["measurements"]
+                   if one["contender"] == name and one["step"] == self.name)
+
+    def ushers(self):
+        return [name for name in self.contenders if self.families[name] == "usher"]
+
+    def against_first_usher(self, name):
+        """(added CPU, own CPU, p99) of an usher against the first usher of the run, round by round."""
+        first = self.ushers()[0]
+
+        def both(rounds):
+            return statistics.spread(statistics.ratios(rounds(name), rounds(first)).values())
+
+        return (both(lambda one: self.added.get(one, {})), both(lambda one: self._rounds(one, own_cpu)), both(lambda one: self.p99[one]))
+
+
+def steps(scenario, contenders):
+    return [Step(scenario, step, contenders) for step in steps_of(scenario)]
+
+
+def targets(results):
+    """Rows of (scenario, what, usher's name, against, target, spread, verdict) for what the proxy should reach."""
+    rows = []
+    for scenario in results["scenarios"]:
+        for step in steps(scenario, results["contenders"]):
+            label = scenario["name"] + (f", {step.name}" if step.name else "")
+            for name in step.ushers():
+                if scenario["target"] is not None:
+                    ratio = step.ratio(name)
+                    rows.append((label, "added CPU", name, step.best_peer, scenario["target"], ratio, statistics.verdict(ratio, scenario["target"])))
+                if scenario["target_p99"] is not None:
+                    ratio = step.ratio_p99(name)
+                    rows.append((label, "p99 at equal rate", name, step.best_peer_p99, scenario["target_p99"], ratio,
+                                 statistics.verdict(ratio, scenario["target_p99"])))
+                if scenario["target_memory"] is not None and step.has_extra("bytes_per_session"):
+                    memory = step.extra(name, "bytes_per_session")
+                    rows.append((label, "user memory a session (bytes)", name, None, scenario["target_memory"], memory,
+                                 statistics.verdict(memory, scenario["target_memory"])))
+    return rows
+
+
+def warnings(results):
+    """What a reader must know before believing a figure."""
+    said = []
+    for scenario in results["scenarios"]:
+        noisy = [share for share in scenario["busy_at_rest"] if share > results["settings"]["at_rest_warning"]]
+        if noisy:
+            said.append(f"{scenario['name']}: the machine was busy before {len(noisy)} of {len(scenario['busy_at_rest'])} rounds "
+                        f"(up to {max(noisy):.0%} of it): others' work is in these figures")
+        stolen = max((one["stolen_share"] for one in scenario["measurements"]), default=0)
+        if stolen > results["settings"]["at_rest_warning"]:
+            said.append(f"{scenario['name']}: the hypervisor took up to {stolen:.0%} of the processors away")
+        for name in scenario["contenders"]:
+            mine = [one for one in scenario["measurements"] if one["contender"] == name]
+            late = sum(one["late_sends"] or 0 for one in mine)
+            if late:
+                said.append(f"{scenario['name']}: {late:,} requests through {name} were sent late, because no connection was free when "
+                            "their turn came; their waiting is in the latency")
+        if scenario["spoiled"]:
+            said.append(f"{scenario['name']}: {len(scenario['spoiled'])} turns gave no result and were repeated or given up: "
+                        + "; ".join(sorted({f"{one['contender']}: {one['why'][:160]}" for one in scenario["spoiled"]})))
+        for name, why in scenario["failed"].items():
+            said.append(f"{scenario['name']}: {name} FAILED: {why}")
+    return said

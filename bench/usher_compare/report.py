@@ -1,0 +1,162 @@
+"""The report: Markdown and JSON of one run. Everything is rendered from results.json, so a report can be made again."""
+import json
+
+from . import analysis
+from .analysis import LATENCIES, own_cpu
+
+# What a unit's CPU is shown in: (factor, name).
+CPU_UNITS = {"request": (1e6, "µs"), "connection": (1e6, "µs"), "GiB": (1e3, "ms")}
+
+
+def figure(value, digits=3):
+    """Three digits that matter, thousands apart."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    whole = len(str(int(size))) if size >= 1 else 0
+    decimals = max(0, digits - whole) if size >= 1 else digits
+    return f"{value:,.{decimals}f}" if size >= 0.001 else f"{value:.1e}"
+
+
+def with_spread(spread, factor=1.0, digits=3):
+    if spread is None:
+        return "-"
+    middle = figure(spread.median * factor, digits)
+    return f"{middle} [{figure(spread.low * factor, digits)} .. {figure(spread.high * factor, digits)}]" if spread.count > 1 else middle
+
+
+def middle(spread, factor=1.0):
+    return figure(spread.median * factor) if spread else "-"
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]) + "\n"
+
+
+EXTRA_FACTORS = {"mebibytes": 2**-20, "kibibytes": 2**-10, "milliseconds": 1e3}
+
+
+def extra_cell(spread, style):
+    """`style` is a factor's name or a format."""
+    if spread is None:
+        return "-"
+    if style in EXTRA_FACTORS:
+        return with_spread(spread, EXTRA_FACTORS[style])
+    if spread.low == spread.high:
+        return style.format(spread.median)
+    return f"{style.format(spread.median)} [{style.format(spread.low)} .. {style.format(spread.high)}]"
+
+
+def step_table(scenario, step, contenders):
+    factor, name = CPU_UNITS[scenario["unit"]]
+    unit = scenario["unit"]
+    timed = any(step.latency(one, "p99") for one in step.contenders)
+    extras = [extra for extra in scenario["extras"] if step.has_extra(extra[0])]
+    rate = "MiB/s" if unit == "GiB" else f"{unit}s/s"
+    header = ["contender", f"added CPU ({name}/{unit})", "ratio to the best peer", f"own CPU ({name}/{unit})", rate]
+    header += ["p50 (µs)", "p99 (µs)", "p99.9 (µs)"] if timed else []
+    header += [f"switches/{unit}", f"preemptions/{unit}", "errors"] + [extra[1] for extra in extras]
+    rows = []
+    for one in step.contenders:
+        process = contenders[one]["has_process"]
+        if step.families[one] == "direct":
+            cpu, ratio = f"(in all {with_spread(step.spread(one, lambda m: m['cpu_per_unit']), factor)})", "-"
+        else:
+            cpu = with_spread(step.added_spread(one), factor)
+            ratio = "the best peer" if one == step.best_peer else with_spread(step.ratio(one))
+        cells = [f"**{one}**" if step.families[one] == "usher" else one, cpu, ratio,
+                 with_spread(step.spread(one, own_cpu), factor) if process else "-",
+                 middle(step.spread(one, lambda m: m["rate"]), 1024 if unit == "GiB" else 1)]
+        cells += [middle(step.latency(one, key), 1e6) for key in LATENCIES] if timed else []
+        cells += [middle(step.spread(one, lambda m: m["switches_per_unit"])) if process else "-",
+                  middle(step.spread(one, lambda m: m["preemptions_per_unit"])) if process else "-", step.errors(one)]
+        rows.append(cells + [extra_cell(step.extra(one, key), style) for key, _, style in extras])
+    return table(header, rows)
+
+
+def variants_table(step):
+    ushers = step.ushers()
+    if len(ushers) < 2:
+        return ""
+    rows = [[one, *(with_spread(spread) for spread in step.against_first_usher(one))] for one in ushers[1:]]
+    return f"\nAgainst {ushers[0]}, round by round:\n\n" + table(["variant", "added CPU", "own CPU", "p99"], rows)
+
+
+def scenario_text(scenario, results):
+    rounds = len(scenario["busy_at_rest"])
+    wanted = scenario["rounds_wanted"]
+    count = f"{rounds} round{'s' if rounds != 1 else ''}" + (f" of the {wanted} that were asked for" if rounds != wanted else "")
+    lines = [f"## {scenario['name']}\n", scenario["title"] + "\n", count + ".\n"]
+    if scenario["prepared"].get("closed_loop_rates"):
+        limits = ", ".join(f"{name} {figure(rate)}" for name, rate in scenario["prepared"]["closed_loop_rates"].items())
+        lines.append(f"Closed-loop limits (requests/s): {limits}.\n")
+    if scenario["prepared"].get("wall"):
+        lines.append(f"{scenario['prepared']['sessions']:,} idle sessions; the wall was {scenario['prepared']['wall']}.\n")
+    for step in analysis.steps(scenario, results["contenders"]):
+        if step.name:
+            lines.append(f"### {step.name}\n")
+        lines.append(step_table(scenario, step, results["contenders"]) + variants_table(step))
+    lines += [f"{name}: **no result**: {why}\n" for name, why in scenario["failed"].items()]
+    lines += [note + "\n" for note in scenario["notes"]]
+    lines += [f"![{scenario['name']}]({chart})\n" for chart in scenario.get("charts", [])]
+    return "\n".join(lines)
+
+
+def fingerprint_text(results):
+    fingerprint, settings = results["fingerprint"], results["settings"]
+    rows = [["date", fingerprint["date"]], ["usher's tree", f"commit {fingerprint['commit']}"],
+            ["kernel", f"{fingerprint['kernel']}, {fingerprint['system']}"],
+            ["processor", f"{fingerprint['processor']}, {fingerprint['cores']} cores, {fingerprint['memory_gib']} GiB, "
+             f"{'virtual machine' if fingerprint['hypervisor'] == 'yes' else 'no hypervisor'}, clock {fingerprint['clock_source']}"],
+            ["mitigations", "; ".join(f"{name}: {state}" for name, state in fingerprint["mitigations"].items()) or "none needed"],
+            ["network", f"three namespaces joined by veth; {fingerprint['congestion_control']} in each"],
+            ["processors", f"balancer on {settings['balancer_core']}, client and backend on {settings['other_core']}"],
+            ["time", f"{settings['seconds']:g} s a measurement after {settings['warmup']:g} s of warm-up"],
+            ["load generator", settings["loader_version"]]]
+    rows += [[name, f"{one['title']}; {one['version']}" if one["version"] else one["title"]] for name, one in results["contenders"].items()]
+    return "\n".join(["| | |", "|---|---|"] + [f"| {key} | {value} |" for key, value in rows]) + "\n"
+
+
+HOW_TO_READ = """\
+Figures are medians over the rounds, with [lowest .. highest]. **Added CPU** is the busy time of the whole machine per unit of work, less
+the same work through plain IP forwarding (`direct`) in the same round. **Own CPU** is user and system time of the balancer's processes: less
+noisy, but blind to what the kernel does for them in interrupts. Ratios are formed round by round against the peer whose median is best.
+Under 1 is better than that peer. MSG_ZEROCOPY and hardware offloads can't be seen on veth.
+"""
+
+
+def targets_text(results):
+    rows = analysis.targets(results)
+    if not rows:
+        return ""
+    cells = [[label, what, name, against or "-", f"<= {target:g}", with_spread(spread), verdict]
+             for label, what, name, against, target, spread, verdict in rows]
+    return "## Targets\n\n" + table(["scenario", "what", "contender", "against", "target", "ratio or value", "it is"], cells)
+
+
+def markdown(results):
+    settings = results["settings"]
+    title = "# usher beside its peers" + (" (quick)" if settings["quick"] else "")
+    parts = [title + "\n"]
+    if settings["quick"]:
+        parts.append("A quick run: short measurements and few rounds. Good for a first look, too noisy to quote.\n")
+    if results.get("interrupted"):
+        parts.append("**This run was interrupted**: what follows is what was finished.\n")
+    parts += [fingerprint_text(results), HOW_TO_READ]
+    said = analysis.warnings(results)
+    if said:
+        parts.append("## Warnings\n\n" + "\n".join(f"* {one}" for one in said) + "\n")
+    parts.append(targets_text(results))
+    parts += [scenario_text(scenario, results) for scenario in results["scenarios"]]
+    configurations = [f"### {name}\n\n```\n{one['configuration'].strip()}\n```\n" for name, one in results["contenders"].items() if one["configuration"]]
+    if configurations:
+        parts.append("## Configurations\n\nAs they were in this run, for one backend.\n\n" + "\n".join(configurations))
+    return "\n".join(part for part in parts if part)
+
+
+def write(results, folder):
+    (folder / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    (folder / "report.md").write_text(markdown(results))
