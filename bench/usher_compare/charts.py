@@ -5,7 +5,8 @@ from . import analysis
 from .report import CPU_UNITS, figure
 
 INK = "#7a8490"
-FAINT = "#8b949e55"
+FAINT = "#8b949e"
+FAINT_ALPHA = 0.25
 COLOURS = {"usher": "#2f81f7", "haproxy": "#d9822b", "nginx": "#3fa660", "nftables": "#a371d8", "direct": "#8b949e"}
 VARIANT_COLOURS = ("#2f81f7", "#1fa8c9", "#6e5bd6", "#d64f8d", "#4d9fb0")
 BAR_INCHES = 0.42
@@ -18,7 +19,7 @@ def _pyplot():
     import matplotlib.pyplot as pyplot
     pyplot.rcParams.update({
         "svg.hashsalt": "usher", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10, "text.color": INK,
-        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
+        "axes.edgecolor": "#8b949e55", "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
         "axes.spines.right": False, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left"})
     return pyplot
 
@@ -34,7 +35,7 @@ def colours(step_or_names, families):
             out[name] = VARIANT_COLOURS[ushers % len(VARIANT_COLOURS)]
             ushers += 1
         elif name == "haproxy_nosplice":
-            out[name] = "#b86b2a99"
+            out[name] = "#c9a26b"
     return out
 
 
@@ -58,11 +59,10 @@ def bars(pyplot, title, label, rows, palette):
             axes.plot([spread.low, spread.high], [place, place], color=INK, linewidth=1.4, solid_capstyle="butt")
             axes.plot([spread.low, spread.high], [place, place], "|", color=INK, markersize=7, markeredgewidth=1.4)
         axes.text(max(spread.high, spread.median, 0) + reach * 0.015, place, figure(spread.median), va="center", color=INK)
-    axes.set_xlim(min(0.0, *(spread.low for _, spread in rows)), reach * 1.12)
+    axes.set_xlim(min(0.0, *(spread.low for _, spread in rows)), reach * 1.14)
     axes.set_title(title, pad=10)
     axes.set_xlabel(label)
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.set_xticks([])  # every bar has its figure
     axes.tick_params(length=0)
     axes.spines["bottom"].set_visible(False)
     return svg(pyplot, drawing)
@@ -87,10 +87,10 @@ def latency_lines(pyplot, scenario, steps, palette):
         axes.set_xlim(-0.3, len(keys) - 0.7)
         axes.set_title(step.name, pad=8, fontsize=10)
         axes.set_yscale("log")
-        axes.grid(axis="y", which="both", color=FAINT, linewidth=0.5)
+        axes.grid(axis="y", color=FAINT, alpha=FAINT_ALPHA, linewidth=0.8)
         axes.tick_params(length=0, which="both")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,g}" if str(f"{value:e}")[0] in "25" else "")
     panels[0][0].set_ylabel("latency (µs), log scale")
     drawing.legend(marked.values(), marked.keys(), loc="lower center", ncol=min(6, max(1, len(marked))), frameon=False,
                    bbox_to_anchor=(0.5, -0.09), labelcolor=INK)

@@ -112,10 +112,16 @@ def describe(contenders, network, directory, descriptors_max):
                        "configuration": one.configuration(setup).replace(str(directory), "DIR")} for one in contenders}
 
 
+def without_folders(word):
+    """An argument without the folders of this machine: a report is for others, too."""
+    name, equals, value = word.rpartition("=")
+    return name + equals + (os.path.basename(value.rstrip("/")) if "/" in value else value)
+
+
 def settings_of(given, loader, descriptors_max):
     return {"quick": given.quick, "seconds": given.seconds, "warmup": given.warmup, "balancer_core": given.core_pair[0],
             "other_core": given.core_pair[1], "descriptors_max": descriptors_max, "loader_version": program_version(loader),
-            "at_rest_warning": runner.AT_REST_WARNING, "command": "bench/compare " + " ".join(given.argv)}
+            "at_rest_warning": runner.AT_REST_WARNING, "command": " ".join(["bench/compare", *(without_folders(word) for word in given.argv)])}
 
 
 def run_scenarios(given, scenarios, contenders, stage, results):

@@ -56,7 +56,8 @@ def step_table(scenario, step, contenders):
     timed = any(step.latency(one, "p99") for one in step.contenders)
     extras = [extra for extra in scenario["extras"] if step.has_extra(extra[0])]
     rate = "MiB/s" if unit == "GiB" else f"{unit}s/s"
-    header = ["contender", f"added CPU ({name}/{unit})", "ratio to the best peer", f"own CPU ({name}/{unit})", rate]
+    header = ["contender"] + ([f"added CPU ({name}/{unit})", "ratio to the best peer"] if step.added else [f"CPU of the machine ({name}/{unit})"])
+    header += [f"own CPU ({name}/{unit})", rate]
     header += ["p50 (µs)", "p99 (µs)", "p99.9 (µs)"] if timed else []
     header += [f"switches/{unit}", f"preemptions/{unit}", "errors"] + [extra[1] for extra in extras]
     rows = []
@@ -67,9 +68,10 @@ def step_table(scenario, step, contenders):
         else:
             cpu = with_spread(step.added_spread(one), factor)
             ratio = "the best peer" if one == step.best_peer else with_spread(step.ratio(one))
-        cells = [f"**{one}**" if step.families[one] == "usher" else one, cpu, ratio,
-                 with_spread(step.spread(one, own_cpu), factor) if process else "-",
-                 middle(step.spread(one, lambda m: m["rate"]), 1024 if unit == "GiB" else 1)]
+        cells = [f"**{one}**" if step.families[one] == "usher" else one] + ([cpu, ratio] if step.added else [
+            with_spread(step.spread(one, lambda m: m["cpu_per_unit"]), factor)])
+        cells += [with_spread(step.spread(one, own_cpu), factor) if process else "-",
+                  middle(step.spread(one, lambda m: m["rate"]), 1024 if unit == "GiB" else 1)]
         cells += [middle(step.latency(one, key), 1e6) for key in LATENCIES] if timed else []
         cells += [middle(step.spread(one, lambda m: m["switches_per_unit"])) if process else "-",
                   middle(step.spread(one, lambda m: m["preemptions_per_unit"])) if process else "-", step.errors(one)]
@@ -116,6 +118,7 @@ def fingerprint_text(results):
             ["processors", f"balancer on {settings['balancer_core']}, client and backend on {settings['other_core']}"],
             ["time", f"{settings['seconds']:g} s a measurement after {settings['warmup']:g} s of warm-up"],
             ["load generator", settings["loader_version"]]]
+    rows.append(["command", f"`{settings['command']}`"])
     rows += [[name, f"{one['title']}; {one['version']}" if one["version"] else one["title"]] for name, one in results["contenders"].items()]
     return "\n".join(["| | |", "|---|---|"] + [f"| {key} | {value} |" for key, value in rows]) + "\n"
 

@@ -50,9 +50,9 @@ def ratios(mine, theirs):
 
 
 def verdict(ratio, target):
-    """How a median ratio stands to its target: met, missed, or unclear where the spread spans it."""
+    """How a median ratio stands to its target: met, missed, or by the median only where the spread spans it."""
     if ratio is None:
-        return "no result"
+        return "no result (or below noise)"
     if ratio.median <= target:
         return "met" if ratio.high <= target else "met by the median"
     return "missed" if ratio.low > target else "missed by the median"
