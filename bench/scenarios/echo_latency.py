@@ -4,6 +4,7 @@ from usher_compare.scenario import Scenario
 
 CONNECTIONS = 64
 MESSAGE_BYTES = 64
+LIMIT_SECONDS = 0.7
 SHARES = (0.25, 0.50, 0.75)
 
 
@@ -24,7 +25,9 @@ class EchoLatency(Scenario):
         for contender in contenders:
             try:
                 with stage.turn(self, contender, 0) as turn:
-                    limits[contender.name] = turn.load("echo", turn.address, *self.words(), seconds=min(1.0, stage.seconds))["rate"]
+                    # Whatever disturbs a run makes it slower, never faster: the better of two is nearer to the limit.
+                    limits[contender.name] = max(turn.load("echo", turn.address, *self.words(), seconds=min(LIMIT_SECONDS, stage.seconds))["rate"]
+                                                 for _ in range(2))
             except Spoiled as why:
                 failed[contender.name] = f"its limit could not be found: {why}"
         if not limits:

@@ -2,6 +2,7 @@
 from . import statistics
 
 LATENCIES = ("p50", "p99", "p999")
+LATE_SHARE_WARNING = 0.001
 
 
 def steps_of(scenario):
@@ -105,6 +106,13 @@ def targets(results):
     return rows
 
 
+def late_share(scenario, name):
+    """The share of requests, in an open loop, whose turn came while every connection was busy."""
+    mine = [one for one in scenario["measurements"] if one["contender"] == name]
+    units = sum(one["units"] for one in mine)
+    return sum(one["late_sends"] or 0 for one in mine) / units if units else 0.0
+
+
 def warnings(results):
     """What a reader must know before believing a figure."""
     said = []
@@ -116,12 +124,11 @@ def warnings(results):
         stolen = max((one["stolen_share"] for one in scenario["measurements"]), default=0)
         if stolen > results["settings"]["at_rest_warning"]:
             said.append(f"{scenario['name']}: the hypervisor took up to {stolen:.0%} of the processors away")
-        for name in scenario["contenders"]:
-            mine = [one for one in scenario["measurements"] if one["contender"] == name]
-            late = sum(one["late_sends"] or 0 for one in mine)
-            if late:
-                said.append(f"{scenario['name']}: {late:,} requests through {name} were sent late, because no connection was free when "
-                            "their turn came; their waiting is in the latency")
+        late = {name: late_share(scenario, name) for name in scenario["contenders"]}
+        late = {name: share for name, share in late.items() if share > LATE_SHARE_WARNING}
+        if late:
+            said.append(f"{scenario['name']}: requests were sent late, because no connection was free when their turn came (their waiting is in "
+                        "the latency): " + ", ".join(f"{name} {share:.1%}" for name, share in late.items()))
         if scenario["spoiled"]:
             said.append(f"{scenario['name']}: {len(scenario['spoiled'])} turns gave no result and were repeated or given up: "
                         + "; ".join(sorted({f"{one['contender']}: {one['why'][:160]}" for one in scenario["spoiled"]})))

@@ -61,9 +61,8 @@ class Load:
     def finish(self):
         """Waits for its end, at most the given time, and reads its report."""
         try:
-            self.process.child.wait(self.seconds_max)
-        except subprocess.TimeoutExpired:
-            raise Spoiled(f"usher-bench was still running after {self.seconds_max:g} s") from None
+            if not self.process.wait(self.seconds_max):
+                raise Spoiled(f"usher-bench was still running after {self.seconds_max:g} s")
         finally:
             self.process.kill()
         return parse_report(self.report_path, self.process.child.returncode, self.process.tail())

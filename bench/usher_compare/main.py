@@ -20,6 +20,7 @@ from .processes import raise_descriptor_limit
 ROOT = plugins.BENCH.parent
 BUILD_SECONDS_MAX = 1800
 FORMAT = 1
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(text):
@@ -102,6 +103,9 @@ def check_privilege():
 
 
 def interrupt(*_):
+    """The first signal ends the run; cleaning up and reporting isn't interrupted again."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -204,7 +208,8 @@ def run(given):
         say("without `direct` there is no added CPU: only what the balancers' own processes use")
     if given.core_pair[0] == given.core_pair[1]:
         say("warning: one processor for all: the balancer competes with client and backend")
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in ENDING_SIGNALS:
+        signal.signal(number, interrupt)
     results = measure(given, [every[name]() for name in chosen], contenders, loader)
     finish(results, given.out or plugins.BENCH / "results/latest")
     say(f"took {time.monotonic() - started:.0f} s")

@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -72,6 +73,19 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(STOP_SECONDS)
         self.kill()
+
+    def wait(self, seconds):
+        """True where it ended in that time. Sleeps in the kernel (pidfd_open(2)): this run's own work would be in the figures."""
+        if not self.running():
+            return True
+        ended = os.pidfd_open(self.pid)
+        try:
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            poll.poll(seconds * 1000)
+        finally:
+            os.close(ended)
+        return not self.running()
 
     def must_run(self):
         if not self.running():

@@ -53,7 +53,7 @@ def extra_cell(spread, style):
 def step_table(scenario, step, contenders):
     factor, name = CPU_UNITS[scenario["unit"]]
     unit = scenario["unit"]
-    timed = any(step.latency(one, "p99") for one in step.contenders)
+    timed = any(step.latency(one, "p50") for one in step.contenders)
     extras = [extra for extra in scenario["extras"] if step.has_extra(extra[0])]
     rate = "MiB/s" if unit == "GiB" else f"{unit}s/s"
     header = ["contender"] + ([f"added CPU ({name}/{unit})", "ratio to the best peer"] if step.added else [f"CPU of the machine ({name}/{unit})"])
