@@ -12,8 +12,8 @@ STEP_SECONDS = 0.02
 
 class Churn(Scenario):
     name = "churn"
-    title = (f"{CONNECTIONS} HTTP connections of {REQUESTS_A_CONNECTION} requests each, while a new configuration is applied every second: a "
-             "second backend comes and goes. Errors must be 0.")
+    title = (f"{CONNECTIONS} HTTP connections of {REQUESTS_A_CONNECTION} requests each, while a new configuration is applied every second: "
+             "a second backend comes and goes. Errors must be 0.")
     unit = "request"
     backend_kind = "http"
     backends = 2

@@ -14,8 +14,8 @@ ASK_SECONDS = 0.5
 
 class OneBackendDies(Scenario):
     name = "one_backend_dies"
-    title = (f"{CONNECTIONS} HTTP connections of {REQUESTS_A_CONNECTION} requests each over two backends; one is killed after a third of the "
-             "time. Requests that it was just serving must fail; how long do others?")
+    title = (f"{CONNECTIONS} HTTP connections of {REQUESTS_A_CONNECTION} requests each over two backends; one is killed after a third of "
+             "the time. Requests that it was just serving must fail; how long do others?")
     unit = "request"
     backend_kind = "http"
     backends = 2

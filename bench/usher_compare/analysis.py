@@ -15,6 +15,11 @@ def by_round(scenario, step, name, value):
     return {turn: number for turn, number in found.items() if number is not None}
 
 
+def latency_of(one, key):
+    """A quantile in seconds, of an open loop only: at full load a latency says how long the queue is, not how fast an answer."""
+    return one["latency"].get(key) if one["open_loop"] else None
+
+
 def own_cpu(one):
     return one["own_user_per_unit"] + one["own_system_per_unit"]
 
@@ -30,9 +35,11 @@ class Step:
         self.peers = [name for name in self.contenders if contenders[name]["peer"]]
         self.cpu = {name: self._rounds(name, lambda one: one["cpu_per_unit"]) for name in self.contenders}
         direct = next((name for name in self.contenders if self.families[name] == "direct"), None)
-        self.added = {name: statistics.added(rounds, self.cpu[direct]) for name, rounds in self.cpu.items() if name != direct} if direct else {}
+        self.added = {}
+        if direct:
+            self.added = {name: statistics.added(rounds, self.cpu[direct]) for name, rounds in self.cpu.items() if name != direct}
         self.best_peer = statistics.best({name: self.added[name] for name in self.peers if self.added.get(name)})
-        self.p99 = {name: self._rounds(name, lambda one: one["latency"].get("p99")) for name in self.contenders}
+        self.p99 = {name: self._rounds(name, lambda one: latency_of(one, "p99")) for name in self.contenders}
         self.best_peer_p99 = statistics.best({name: self.p99[name] for name in self.peers if self.p99[name]})
 
     def _rounds(self, name, value):
@@ -56,7 +63,7 @@ class Step:
         return statistics.spread(statistics.ratios(self.p99[name], self.p99[self.best_peer_p99]).values())
 
     def latency(self, name, key):
-        return self.spread(name, lambda one: one["latency"].get(key))
+        return self.spread(name, lambda one: latency_of(one, key))
 
     def extra(self, name, key):
         return self.spread(name, lambda one: one["extra"].get(key))
@@ -94,7 +101,8 @@ def targets(results):
             for name in step.ushers():
                 if scenario["target"] is not None:
                     ratio = step.ratio(name)
-                    rows.append((label, "added CPU", name, step.best_peer, scenario["target"], ratio, statistics.verdict(ratio, scenario["target"])))
+                    rows.append((label, "added CPU", name, step.best_peer, scenario["target"], ratio,
+                                 statistics.verdict(ratio, scenario["target"])))
                 if scenario["target_p99"] is not None:
                     ratio = step.ratio_p99(name)
                     rows.append((label, "p99 at equal rate", name, step.best_peer_p99, scenario["target_p99"], ratio,
@@ -127,8 +135,8 @@ def warnings(results):
         late = {name: late_share(scenario, name) for name in scenario["contenders"]}
         late = {name: share for name, share in late.items() if share > LATE_SHARE_WARNING}
         if late:
-            said.append(f"{scenario['name']}: requests were sent late, because no connection was free when their turn came (their waiting is in "
-                        "the latency): " + ", ".join(f"{name} {share:.1%}" for name, share in late.items()))
+            said.append(f"{scenario['name']}: requests were sent late, because no connection was free when their turn came (their "
+                        "waiting is in the latency): " + ", ".join(f"{name} {share:.1%}" for name, share in late.items()))
         if scenario["spoiled"]:
             said.append(f"{scenario['name']}: {len(scenario['spoiled'])} turns gave no result and were repeated or given up: "
                         + "; ".join(sorted({f"{one['contender']}: {one['why'][:160]}" for one in scenario["spoiled"]})))

@@ -60,20 +60,25 @@ def names(words):
 
 
 def parser():
-    out = argparse.ArgumentParser(prog="bench/compare", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG, allow_abbrev=False,
-                                  description="usher beside its peers, in turns, in network namespaces that it makes and removes. Needs root.")
+    out = argparse.ArgumentParser(prog="bench/compare", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
+                                  allow_abbrev=False, description="usher beside its peers, in turns, in network namespaces that it makes and "
+                                  "removes. Needs root.")
     add = out.add_argument
     add("--scenario", action="append", default=[], metavar="NAME[,NAME]", help="these only (default: all; --list names them)")
     add("--contender", action="append", default=[], metavar="NAME[,NAME]", help="these only; 'usher' stands for every --usher")
-    add("--quick", action="store_true", help=f"the core scenarios, the main contenders, {QUICK_ROUNDS} rounds of {QUICK_SECONDS:g} s: under three minutes")
+    add("--quick", action="store_true",
+        help=f"the core scenarios, the main contenders, {QUICK_ROUNDS} rounds of {QUICK_SECONDS:g} s: under three minutes")
     add("--rounds", type=positive(int), metavar="N", help=f"default {ROUNDS}; 10 for short_connections")
     add("--seconds", type=positive(float), metavar="S", help=f"a measurement, without warm-up (default {SECONDS:g})")
     add("--warmup", type=positive(float), default=None, metavar="S", help="default 0.5; quick 0.3")
     add("--out", type=pathlib.Path, metavar="DIR", help="report.md, results.json and charts (default: bench/results/latest)")
-    add("--binary-dir", type=pathlib.Path, metavar="DIR", help="a build folder with usher and usher-bench; default: builds the release preset")
+    add("--binary-dir", type=pathlib.Path, metavar="DIR",
+        help="a build folder with usher and usher-bench; default: builds the release preset")
     add("--usher-bench", type=pathlib.Path, metavar="PATH", help="the load generator, where it isn't in --binary-dir")
-    add("--usher", action="append", default=[], metavar="NAME[=PATH]", help="an usher as a contender of its own, called usher-NAME; repeat it")
-    add("--set", action="append", default=[], metavar="[NAME:]KEY=VALUE", help="a key of usher.toml, for all ushers or that one (tables: pool.KEY, listener.KEY)")
+    add("--usher", action="append", default=[], metavar="NAME[=PATH]",
+        help="an usher as a contender of its own, called usher-NAME; repeat it")
+    add("--set", action="append", default=[], metavar="[NAME:]KEY=VALUE",
+        help="a key of usher.toml, for all ushers or that one (tables: pool.KEY, listener.KEY)")
     add("--cores", default="0,1", metavar="B,O", help="processors of the balancer, and of client and backend (default 0,1)")
     add("--no-install", action="store_true", help="fail where a peer is missing, instead of installing it")
     add("--render", type=pathlib.Path, metavar="DIR", help="make report and charts again from DIR/results.json; measures nothing")

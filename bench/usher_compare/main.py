@@ -19,6 +19,7 @@ from .processes import raise_descriptor_limit
 
 ROOT = plugins.BENCH.parent
 BUILD_SECONDS_MAX = 1800
+BUILD = ["cmake", "--build", "--preset", "release", "-j", str(os.cpu_count() or 1), "--target", "usher", "usher-bench"]
 FORMAT = 1
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,13 +59,14 @@ def install(contenders, allowed):
     done = subprocess.run([ROOT / "tools/install_deps", "bench"], stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS_MAX)
     still = missing_programs(contenders)
     if done.returncode != 0 or still:
-        raise Failure("tools/install_deps bench failed" + (": still missing " + ", ".join(package for _, package in still) if still else ""))
+        missed = ": still missing " + ", ".join(package for _, package in still) if still else ""
+        raise Failure(f"tools/install_deps bench failed{missed}")
 
 
 def build():
     """A release build of this tree; its folder."""
     say("building the release preset")
-    for words in (["cmake", "--preset", "release"], ["cmake", "--build", "--preset", "release", "-j", str(os.cpu_count() or 1)]):
+    for words in (["cmake", "--preset", "release"], BUILD):
         done = subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS_MAX)
         if done.returncode != 0:
             raise Failure(f"{' '.join(words)} failed:\n{(done.stdout + done.stderr)[-3000:]}")
@@ -125,7 +127,8 @@ def without_folders(word):
 def settings_of(given, loader, descriptors_max):
     return {"quick": given.quick, "seconds": given.seconds, "warmup": given.warmup, "balancer_core": given.core_pair[0],
             "other_core": given.core_pair[1], "descriptors_max": descriptors_max, "loader_version": program_version(loader),
-            "at_rest_warning": runner.AT_REST_WARNING, "command": " ".join(["bench/compare", *(without_folders(word) for word in given.argv)])}
+            "at_rest_warning": runner.AT_REST_WARNING,
+            "command": " ".join(["bench/compare", *(without_folders(word) for word in given.argv)])}
 
 
 def run_scenarios(given, scenarios, contenders, stage, results):
@@ -178,7 +181,8 @@ def finish(results, folder):
     for one in analysis.warnings(results):
         say(f"warning: {one}")
     for label, what, name, against, target, spread, verdict in analysis.targets(results):
-        say(f"{label}: {what} of {name}{f' to {against}' if against else ''} {report.with_spread(spread)} (target <= {target:g}: {verdict})")
+        to = f" to {against}" if against else ""
+        say(f"{label}: {what} of {name}{to} {report.with_spread(spread)} (target <= {target:g}: {verdict})")
     say(f"report: {folder / 'report.md'}")
 
 
@@ -211,10 +215,12 @@ def run(given):
     for number in ENDING_SIGNALS:
         signal.signal(number, interrupt)
     results = measure(given, [every[name]() for name in chosen], contenders, loader)
+    if not results["scenarios"]:
+        raise Failure("nothing was measured; no report is written")
     finish(results, given.out or plugins.BENCH / "results/latest")
     say(f"took {time.monotonic() - started:.0f} s")
     failed = any(scenario["failed"] for scenario in results["scenarios"])
-    return 1 if failed or results["interrupted"] or not results["scenarios"] else 0
+    return 1 if failed or results["interrupted"] else 0
 
 
 def main(argv):

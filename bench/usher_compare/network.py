@@ -172,8 +172,7 @@ def remove_stale():
     except FileNotFoundError:
         raise Failure("the program `ip` is missing; tools/install_deps bench installs it (package iproute2)") from None
     for name in stale(listed):
-        pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
-        for pid in pids.stdout.split():
+        for pid in _ip("netns", "pids", name).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         subprocess.run(["ip", "netns", "delete", name], capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)

@@ -56,7 +56,8 @@ def step_table(scenario, step, contenders):
     timed = any(step.latency(one, "p50") for one in step.contenders)
     extras = [extra for extra in scenario["extras"] if step.has_extra(extra[0])]
     rate = "MiB/s" if unit == "GiB" else f"{unit}s/s"
-    header = ["contender"] + ([f"added CPU ({name}/{unit})", "ratio to the best peer"] if step.added else [f"CPU of the machine ({name}/{unit})"])
+    header = ["contender"]
+    header += [f"added CPU ({name}/{unit})", "ratio to the best peer"] if step.added else [f"CPU of the machine ({name}/{unit})"]
     header += [f"own CPU ({name}/{unit})", rate]
     header += ["p50 (µs)", "p99 (µs)", "p99.9 (µs)"] if timed else []
     header += [f"switches/{unit}", f"preemptions/{unit}", "errors"] + [extra[1] for extra in extras]
@@ -124,10 +125,11 @@ def fingerprint_text(results):
 
 
 HOW_TO_READ = """\
-Figures are medians over the rounds, with [lowest .. highest]. **Added CPU** is the busy time of the whole machine per unit of work, less
-the same work through plain IP forwarding (`direct`) in the same round. **Own CPU** is user and system time of the balancer's processes: less
-noisy, but blind to what the kernel does for them in interrupts. Ratios are formed round by round against the peer whose median is best.
-Under 1 is better than that peer. MSG_ZEROCOPY and hardware offloads can't be seen on veth.
+Figures are medians over the rounds, with [lowest .. highest]. **Added CPU** is the busy time of the whole machine per unit
+of work, less the same work through plain IP forwarding (`direct`) in the same round. **Own CPU** is user and system time of
+the balancer's processes: less noisy, but blind to what the kernel does for them in interrupts. Ratios are formed round by
+round against the peer whose median is best; under 1 is better than that peer. Latency is shown for open loops only, counted
+from the moment when a request was due. MSG_ZEROCOPY and hardware offloads can't be seen on veth.
 """
 
 
@@ -154,7 +156,8 @@ def markdown(results):
         parts.append("## Warnings\n\n" + "\n".join(f"* {one}" for one in said) + "\n")
     parts.append(targets_text(results))
     parts += [scenario_text(scenario, results) for scenario in results["scenarios"]]
-    configurations = [f"### {name}\n\n```\n{one['configuration'].strip()}\n```\n" for name, one in results["contenders"].items() if one["configuration"]]
+    configurations = [f"### {name}\n\n```\n{one['configuration'].strip()}\n```\n" for name, one in results["contenders"].items()
+                      if one["configuration"]]
     if configurations:
         parts.append("## Configurations\n\nAs they were in this run, for one backend.\n\n" + "\n".join(configurations))
     return "\n".join(part for part in parts if part)

@@ -136,6 +136,7 @@ def measured(report, unit, before, after, used):
         "preemptions_per_unit": each(max(0, used.involuntary)),
         "rate": units_of(report, unit, "measured") / seconds if seconds else 0.0,
         "latency": {key: latency[key] for key in ("count", "mean", "p50", "p90", "p99", "p999", "max", "corrected") if key in latency},
+        "open_loop": report.get("rate") is not None,
         "late_sends": report.get("late_sends", 0),
         "loader_busy_share": report.get("busy_share"),
         "errors": errors_of(report),

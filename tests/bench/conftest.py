@@ -18,7 +18,7 @@ def measurement(contender, number, cpu, step="", p99=0.002, **changes):
     latency = {"count": 10, "mean": 0.001, "p50": 0.001, "p90": 0.0015, "p99": p99, "p999": 0.003, "max": 0.004, "corrected": True}
     one = {"contender": contender, "round": number, "step": step, "units": 1000, "elapsed_seconds": 1.0, "busy_seconds": cpu * 1000,
            "busy_share": 0.5, "stolen_share": 0.0, "cpu_per_unit": cpu, "own_user_per_unit": cpu / 10, "own_system_per_unit": cpu / 5,
-           "switches_per_unit": 0.5, "preemptions_per_unit": 0.01, "rate": 1000.0, "latency": latency, "late_sends": 0,
+           "switches_per_unit": 0.5, "preemptions_per_unit": 0.01, "rate": 1000.0, "latency": latency, "late_sends": 0, "open_loop": True,
            "loader_busy_share": 0.4, "errors": {}, "extra": {}}
     return one | changes
 

@@ -73,6 +73,14 @@ def test_a_scenario_without_direct_shows_the_whole_machine(results):
     assert "CPU of the machine" in text and "no result (or below noise)" in text
 
 
+def test_latency_at_full_load_is_not_shown(results):
+    scenario = results["scenarios"][0]
+    assert "p99 (µs)" in report.step_table(scenario, analysis.steps(scenario, results["contenders"])[0], results["contenders"])
+    for one in scenario["measurements"]:
+        one["open_loop"] = False
+    assert "p99" not in report.step_table(scenario, analysis.steps(scenario, results["contenders"])[0], results["contenders"])
+
+
 def test_charts_are_xml_and_the_same_twice(results, tmp_path):
     pytest.importorskip("matplotlib", reason="python3-matplotlib isn't installed")
     drawn = []
