@@ -1,4 +1,6 @@
 """usher: the proxy datapath with one worker, everything else at its default. Variants are other binaries or settings."""
+import hashlib
+import pathlib
 import signal
 
 from usher_compare.contender import ProcessContender, first_line_of
@@ -63,7 +65,9 @@ class Usher(ProcessContender):
                 raise UsageError(f"--set {key}: the table is one of {', '.join(TABLES)}; a bare key belongs to global")
 
     def version(self):
-        return first_line_of([self.binary, "--version"])
+        """With the start of the binary's SHA-256: two builds of one version are different contenders."""
+        content = hashlib.sha256(pathlib.Path(self.binary).read_bytes()).hexdigest()
+        return f"{first_line_of([self.binary, '--version'])}, binary {content[:12]}"
 
     def configuration(self, setup):
         tables = {

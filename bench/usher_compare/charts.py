@@ -124,6 +124,48 @@ def of_scenario(pyplot, scenario, contenders):
     return {}
 
 
+def relative_added(scenario, contenders):
+    """{contender: Spread of added CPU against the best peer's median}; {} where that can't be said."""
+    for step in analysis.steps(scenario, contenders):
+        best = step.added_spread(step.best_peer) if step.best_peer else None
+        if best and best.median > 0:
+            return {name: scaled(step.added_spread(name), 1 / best.median) for name in step.contenders if step.added_spread(name)}
+    return {}
+
+
+def overview(pyplot, results, palette):
+    """Every scenario with a target in one picture: a group of bars each, in parts of the best peer's added CPU."""
+    groups = [(scenario["name"], relative_added(scenario, results["contenders"])) for scenario in results["scenarios"]
+              if scenario["target"] is not None]
+    groups = [(name, bars_of) for name, bars_of in groups if bars_of]
+    if len(groups) < 2:
+        return None
+    rows = [(name, one, spread) for name, bars_of in groups for one, spread in bars_of.items()]
+    drawing, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.26 * len(rows) + 0.2 * len(groups)))
+    place, ticks, marked = 0.0, [], {}
+    reach = max(spread.median for _, _, spread in rows)
+    for name, bars_of in reversed(groups):
+        first = place
+        for one, spread in sorted(bars_of.items(), key=lambda pair: pair[1].median, reverse=True):
+            marked[one] = axes.barh(place, max(0.0, spread.median), color=palette[one], height=0.82)
+            axes.text(max(0.0, spread.median) + reach * 0.01, place, f"{spread.median:.2f}", va="center", color=INK, fontsize=8)
+            place += 1
+        ticks.append(((first + place - 1) / 2, name))
+        place += 0.8
+    axes.axvline(1.0, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    axes.set_xticks([])
+    axes.set_xlim(0, reach * 1.1)
+    axes.tick_params(length=0)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_title("Added CPU, the best of HAProxy and nginx = 1", pad=10)
+    axes.set_xlabel("less is better")
+    names = [name for name in results["contenders"] if name in marked]
+    axes.legend([marked[name] for name in names], names, loc="upper center", bbox_to_anchor=(0.45, -0.06), ncol=5, frameon=False,
+                labelcolor=INK, fontsize=9)
+    return svg(pyplot, drawing)
+
+
 def scaled(spread, factor):
     return type(spread)(spread.median * factor, spread.low * factor, spread.high * factor, spread.count) if spread else None
 
@@ -134,6 +176,11 @@ def write(results, folder):
         pyplot = _pyplot()
     except ImportError:
         return "no charts: python3-matplotlib isn't installed (tools/install_deps bench)"
+    palette = colours(results["contenders"], {name: one["family"] for name, one in results["contenders"].items()})
+    whole = overview(pyplot, results, palette)
+    if whole:
+        (folder / "overview.svg").write_text(whole)
+    results["overview"] = "overview.svg" if whole else None
     for scenario in results["scenarios"]:
         drawn = of_scenario(pyplot, scenario, results["contenders"])
         for name, text in drawn.items():

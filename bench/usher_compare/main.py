@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from . import analysis, arguments, charts, fingerprint, plugins, report, runner
 from .contender import Setup
 from .failure import Failure, Spoiled, UsageError
 from .loader import program_version
-from .network import Network
+from .network import Network, alive
 from .processes import raise_descriptor_limit
 
 ROOT = plugins.BENCH.parent
@@ -111,6 +112,14 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
+def remove_stale_folders(folder=None, is_alive=alive):
+    """Working folders of runs that were killed; a folder of another one that still runs stays."""
+    for path in pathlib.Path(folder or tempfile.gettempdir()).glob("usher-b*-*"):
+        owner = re.match(r"usher-b(\d+)-", path.name)
+        if owner and path.is_dir() and not path.is_symlink() and not is_alive(int(owner.group(1))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def describe(contenders, network, directory, descriptors_max):
     """What the report says of each contender."""
     setup = Setup(network, directory, [("10.78.2.2", 800)], runner.SESSIONS_MAX, descriptors_max)
@@ -152,6 +161,7 @@ def run_scenarios(given, scenarios, contenders, stage, results):
 def measure(given, scenarios, contenders, loader):
     """Runs everything in namespaces that are gone when this returns; the results."""
     descriptors_max = raise_descriptor_limit()
+    remove_stale_folders()
     with contextlib.ExitStack() as cleanup:
         directory = pathlib.Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix=f"usher-b{os.getpid()}-")))
         os.chmod(directory, 0o755)

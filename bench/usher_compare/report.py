@@ -154,6 +154,8 @@ def markdown(results):
     said = analysis.warnings(results)
     if said:
         parts.append("## Warnings\n\n" + "\n".join(f"* {one}" for one in said) + "\n")
+    if results.get("overview"):
+        parts.append(f"![overview]({results['overview']})\n")
     parts.append(targets_text(results))
     parts += [scenario_text(scenario, results) for scenario in results["scenarios"]]
     configurations = [f"### {name}\n\n```\n{one['configuration'].strip()}\n```\n" for name, one in results["contenders"].items()

@@ -15,6 +15,7 @@ AT_REST_SECONDS = 0.2
 AT_REST_WARNING = 0.02
 SESSIONS_MAX = 110_000
 CALM_SECONDS = 0.05
+PART_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 
 
@@ -60,6 +61,7 @@ class Stage:
         backends = self.serve(scenario.backend_kind, scenario.backends)
         setup = Setup(self.network, self.directory, backends, SESSIONS_MAX, self.descriptors_max, **scenario.setup_options(self))
         tracked = self.network.balancer.tracked()
+        listening = self.network.backend.sockets()
         turn = Turn(self, scenario, contender, setup, number)
         try:
             contender.start(setup)
@@ -74,7 +76,18 @@ class Stage:
                 raise Spoiled("netfilter follows connections of a contender that has no rules: something else registered its hooks")
         finally:
             turn.close()
+            self.part(listening)
             contender.stop()
+
+    def part(self, listening):
+        """Waits, within bounds, until every connection of this turn has been closed on both sides.
+
+        Thousands that are closed at once lose some of their FINs to a full queue of packets. Sent again when a balancer in
+        the kernel is gone, they'd never arrive, and the backend would hold those connections, and their descriptors, for good.
+        """
+        with contextlib.suppress(Spoiled):
+            wait_until(lambda: self.network.client.sockets() == 0 and self.network.backend.sockets() <= listening, PART_SECONDS,
+                       "all connections are closed")
 
 
 def rotated(items, number):

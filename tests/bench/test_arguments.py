@@ -112,6 +112,13 @@ def test_only_namespaces_of_dead_runs_are_removed():
     assert stale(names, is_alive=lambda pid: pid == 1) == ["usher-b2-backend"]
 
 
+def test_working_folders_of_dead_runs_are_removed(tmp_path):
+    for name in ("usher-b1-x", "usher-b2-x", "usher-t2-x", "usher-bench-2"):
+        (tmp_path / name).mkdir()
+    main.remove_stale_folders(tmp_path, is_alive=lambda pid: pid == 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["usher-b1-x", "usher-bench-2", "usher-t2-x"]
+
+
 def test_a_command_in_a_report_names_no_folders():
     assert [main.without_folders(word) for word in ("base=/a/b/usher", "/a/b/", "--quick", "--out=/x/y")] == ["base=usher", "b", "--quick", "--out=y"]
 

@@ -83,16 +83,17 @@ def test_latency_at_full_load_is_not_shown(results):
 
 def test_charts_are_xml_and_the_same_twice(results, tmp_path):
     pytest.importorskip("matplotlib", reason="python3-matplotlib isn't installed")
+    results["scenarios"].append(results["scenarios"][0] | {"name": "another"})
     drawn = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         assert charts.write(results, folder) is None
         drawn.append({path.name: path.read_text() for path in folder.glob("*.svg")})
     assert drawn[0] == drawn[1]
-    assert sorted(drawn[0]) == ["echo_latency.svg", "idle_many.svg", "keepalive_small.svg"]
+    assert sorted(drawn[0]) == ["another.svg", "echo_latency.svg", "idle_many.svg", "keepalive_small.svg", "overview.svg"]
     for text in drawn[0].values():
         assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
-    assert "![keepalive_small](keepalive_small.svg)" in report.markdown(results)
+    assert "![overview](overview.svg)" in report.markdown(results) and "![keepalive_small](keepalive_small.svg)" in report.markdown(results)
 
 
 def test_a_report_is_rendered_again_from_its_json(results, tmp_path, capsys):
