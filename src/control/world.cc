@@ -187,7 +187,7 @@ void World::take_backends(const Config& config, std::vector<std::string>& change
       entry->removed = false;
       const bool was_checked = std::exchange(entry->checked, pool.health.type != CheckType::none);
       if (was_checked && !entry->checked) shared_.board.set_healthy(entry->id, true);
-      shared_.board[entry->id].max_connections.store(backend.max_connections, std::memory_order_relaxed);
+      shared_.board.set_max_connections(entry->id, backend.max_connections);
       shared_.board.set_enabled(entry->id, entry->intent == Intent::enabled);
       stays.insert(entry->id.value);
     }

@@ -21,6 +21,17 @@ void Board::set_healthy(BackendId id, bool healthy) noexcept {
   epoch_.fetch_add(1, std::memory_order_release);
 }
 
+void Board::set_max_connections(BackendId id, std::uint32_t limit) noexcept {
+  if (cells_[id.value].max_connections.exchange(limit, std::memory_order_relaxed) == limit) return;
+  epoch_.fetch_add(1, std::memory_order_release);
+}
+
+void Board::watch(BackendId id, Watch what) const noexcept {
+  const BackendCell& cell = cells_[id.value];
+  cell.load_watched.store(true);
+  if (what == Watch::load_and_latency) cell.latency_watched.store(true);
+}
+
 void Board::note_latency(BackendId id, Duration took, TimePoint now) noexcept {
   BackendCell& cell = cells_[id.value];
   const std::int64_t now_ns = now.time_since_epoch().count();
@@ -35,7 +46,11 @@ void Board::note_latency(BackendId id, Duration took, TimePoint now) noexcept {
       next = static_cast<std::uint64_t>(static_cast<double>(known) * left + static_cast<double>(sample) * (1.0 - left));
       next = std::max(next, sample);
     }
-    if (cell.latency_ns.compare_exchange_weak(known, next, std::memory_order_relaxed)) return;
+    if (!cell.latency_ns.compare_exchange_weak(known, next)) continue;
+    // What is greater or of a later time only raises a score; what was unknown had a score of its own; clocks of workers differ.
+    const bool may_fall = next < known || known == 0 || now_ns < before_ns;
+    if (may_fall && cell.latency_watched.load()) falls_.tell(id);
+    return;
   }
 }
 

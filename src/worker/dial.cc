@@ -124,7 +124,7 @@ void Loop::dial_next(std::uint32_t slot) noexcept {
     if (dial.at == dial.count) return terminate(slot, dial.last_failure);
     const Dial::Candidate& candidate = dial.candidates[dial.at];
     session.backend = candidate.backend;
-    shared_.board[BackendId{candidate.backend}].active.fetch_add(1, std::memory_order_relaxed);
+    shared_.board.enter(BackendId{candidate.backend});
     Fd socket(::socket(candidate.address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
     int code = socket ? 0 : errno;
     if (code == 0) {

@@ -140,7 +140,7 @@ void Loop::on_deadline(std::uint32_t slot) noexcept {
 
 void Loop::leave_backend(Session& session) noexcept {
   if (session.backend == ~std::uint32_t{0}) return;
-  shared_.board[BackendId{session.backend}].active.fetch_sub(1, std::memory_order_relaxed);
+  shared_.board.leave(BackendId{session.backend});
   session.backend = ~std::uint32_t{0};
 }
 

@@ -1,4 +1,4 @@
-// Board: bits, room, epoch and the peak-EWMA of latency.
+// Board: bits, room, epoch, the peak-EWMA of latency, and the log of what has fallen.
 #include "usher/policy/board.h"
 
 #include <catch2/catch_test_macros.hpp>
@@ -106,6 +106,60 @@ TEST_CASE("latencies noted by four threads at once stay between the least and th
   }
   CHECK(board[id].latency_ns >= 1'000);
   CHECK(board[id].latency_ns < 2'000);
+}
+
+TEST_CASE("the board tells of what falls, where a picker watches, and of nothing else") {
+  Board board;
+  const BackendId id{9};
+  const TimePoint start = Clock::now();
+  const std::uint64_t end = board.falls().end();
+  const auto told = [&] { return board.falls().end() - end; };
+  board.enter(id);
+  board.leave(id);
+  board.note_latency(id, 5ms, start);
+  CHECK(told() == 0);
+  board.watch(id, Watch::load);
+  board.enter(id);
+  board.note_latency(id, 1ms, start + 1s);
+  CHECK(told() == 0);
+  board.leave(id);
+  CHECK(told() == 1);
+  CHECK(board.falls().at(end) == id);
+  board.watch(id, Watch::load_and_latency);
+  board.note_latency(id, 1ms, start + 2s);
+  CHECK(told() == 2);
+  board.note_latency(id, 10ms, start + 3s);  // up
+  CHECK(told() == 2);
+  board.note_latency(id, 10ms, start + 2s);  // as great, but of an earlier time
+  CHECK(told() == 3);
+}
+
+TEST_CASE("a limit that changes is a change that shows") {
+  Board board;
+  const BackendId id{2};
+  const std::uint64_t start = board.epoch();
+  board.set_max_connections(id, 0);
+  CHECK(board.epoch() == start);
+  board.set_max_connections(id, 7);
+  CHECK(board.epoch() == start + 1);
+  CHECK(board[id].max_connections == 7);
+}
+
+TEST_CASE("who reads the fall log late learns that something is missing, and never hears what wasn't told") {
+  FallLog log;
+  const std::uint64_t start = log.end();
+  CHECK_FALSE(log.at(start));
+  log.tell(BackendId{backend_count_max - 1});
+  log.tell(BackendId{0});
+  REQUIRE(log.end() == start + 2);
+  CHECK(log.at(start) == BackendId{backend_count_max - 1});
+  CHECK(log.at(start + 1) == BackendId{0});
+  CHECK_FALSE(log.at(start + 2));
+  for (std::uint64_t more = 0; more < FallLog::fall_log_size - 2; ++more) log.tell(BackendId{5});
+  CHECK(log.at(start));
+  log.tell(BackendId{5});
+  CHECK_FALSE(log.at(start));
+  CHECK(log.at(start + 1) == BackendId{0});
 }
 
 TEST_CASE("every algorithm has a name of its own") {

@@ -54,8 +54,8 @@ void shake(Pool& pool, Rng& rng) {
   for (std::size_t at = 0; at < pool.backends.size(); ++at) {
     pool.board.set_enabled(pool.backends[at].id, rng.below(8) != 0);
     pool.board.set_healthy(pool.backends[at].id, rng.below(3) != 0);
-    pool.cell(at).active = static_cast<std::uint32_t>(rng.below(4));
-    pool.cell(at).max_connections = static_cast<std::uint32_t>(rng.below(4));
+    pool.set_active(at, static_cast<std::uint32_t>(rng.below(4)));
+    pool.board.set_max_connections(pool.backends[at].id, static_cast<std::uint32_t>(rng.below(4)));
     pool.cell(at).latency_ns = rng.below(2) * 1'000'000;
   }
 }
@@ -94,10 +94,10 @@ TEST_CASE("a higher tier serves only while no lower one is ready") {
   pool.board.set_healthy(BackendId{3}, false);
   pool.board.set_enabled(BackendId{4}, false);
   CHECK(all_candidates(*picker, 6, rng) == Found{5});
-  pool.cell(5).max_connections = 1;
-  pool.cell(5).active = 1;  // full: no flip, no epoch
+  pool.board.set_max_connections(BackendId{5}, 1);
+  pool.set_active(5, 1);  // full: no flip, no epoch
   CHECK(all_candidates(*picker, 6, rng) == Found{0, 1, 2});
-  pool.cell(5).active = 0;
+  pool.set_active(5, 0);
   CHECK(all_candidates(*picker, 6, rng) == Found{5});
   pool.board.set_healthy(BackendId{5}, false);
   CHECK(all_candidates(*picker, 6, rng) == Found{0, 1, 2});
@@ -115,8 +115,8 @@ TEST_CASE("panic starts strictly below the threshold, and asks for intent and ro
   for (std::uint32_t at = 3; at < 10; ++at) pool.board.set_healthy(BackendId{at}, false);
   CHECK(all_candidates(*picker, 11, rng) == std::set<std::uint32_t>{0, 1, 2});
   pool.board.set_healthy(BackendId{2}, false);
-  pool.cell(4).max_connections = 1;
-  pool.cell(4).active = 1;
+  pool.board.set_max_connections(BackendId{4}, 1);
+  pool.set_active(4, 1);
   CHECK(all_candidates(*picker, 11, rng) == std::set<std::uint32_t>{0, 1, 2, 3, 5, 6, 7, 8, 9});
   pool.board.set_healthy(BackendId{2}, true);
   CHECK(all_candidates(*picker, 11, rng) == std::set<std::uint32_t>{0, 1, 2});

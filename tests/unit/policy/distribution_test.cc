@@ -51,7 +51,7 @@ double fullest_over_mean(Pool& pool, const Picker& picker, std::size_t sessions,
   double fullest = 0;
   for (std::size_t at = 0; at < pool.backends.size(); ++at) {
     fullest = std::max(fullest, static_cast<double>(pool.cell(at).active) / pool.backends[at].weight);
-    pool.cell(at).active = 0;
+    pool.set_active(at, 0);
   }
   return fullest / (static_cast<double>(sessions) / weight);
 }

@@ -61,8 +61,8 @@ TEST_CASE("least_connections: ten threads that come and go end as even as their 
         Rng rng(seed + thread);
         for (int session = 0; session < 1'000; ++session) {
           const std::uint32_t chosen = *test::first(*picker, 0, rng);
-          pool.cell(chosen).active.fetch_add(1, std::memory_order_relaxed);
-          if (session % 4 == 3) pool.cell(chosen).active.fetch_sub(1, std::memory_order_relaxed);
+          pool.board.enter(BackendId{chosen});
+          if (session % 4 == 3) pool.board.leave(BackendId{chosen});
         }
       });
     }
@@ -92,7 +92,7 @@ TEST_CASE("least_connections and least_latency: equals share evenly") {
   CAPTURE(name(algorithm), seed);
   Rng rng(seed);
   Pool pool(10, 100);
-  pool.cell(3).active = 1;  // the neighbour of somebody worse is nothing special
+  pool.set_active(3, 1);  // the neighbour of somebody worse is nothing special
   const auto hits = test::tally(*pool.picker(algorithm), 10, 100'000, rng);
   std::vector<std::uint32_t> shares(10, 1);
   shares[3] = 0;
@@ -112,7 +112,7 @@ TEST_CASE("least_connections: sessions end up by weight") {
 
 TEST_CASE("least_connections: the next candidates are the next best") {
   Pool pool(20, 100);
-  for (std::size_t at = 0; at < 20; ++at) pool.cell(at).active = static_cast<std::uint32_t>((at * 7) % 20);
+  for (std::size_t at = 0; at < 20; ++at) pool.set_active(at, static_cast<std::uint32_t>((at * 7) % 20));
   std::array<std::uint32_t, 5> order{};
   Rng rng(1);
   REQUIRE(pool.picker(Algorithm::least_connections)->pick(0, rng, order) == 5);
@@ -130,7 +130,7 @@ TEST_CASE("least_latency: latency times load over weight decides") {
   std::array<std::uint32_t, 3> order{};
   REQUIRE(picker->pick(0, rng, order) == 3);
   CHECK(order == std::array<std::uint32_t, 3>{1, 0, 2});
-  pool.cell(1).active = 9;  // 10 ms
+  pool.set_active(1, 9);  // 10 ms
   REQUIRE(picker->pick(0, rng, order) == 3);
   CHECK(order == std::array<std::uint32_t, 3>{0, 1, 2});
   pool.backends[2].weight = 1'000;  // 2 ms, by a weight ten times as large
@@ -144,8 +144,8 @@ TEST_CASE("least_latency: an unknown is tried first, but by one at a time") {
   Rng rng(1);
   for (std::uint32_t at = 0; at < 9; ++at) pool.board.note_latency(BackendId{at}, 1ms, Clock::now());
   CHECK(test::first(*picker, 0, rng) == 9U);
-  pool.cell(9).active = 1;
-  for (std::size_t at = 0; at < 9; ++at) pool.cell(at).active = 1'000;
+  pool.set_active(9, 1);
+  for (std::size_t at = 0; at < 9; ++at) pool.set_active(at, 1'000);
   for (int pick = 0; pick < 1'000; ++pick) REQUIRE(test::first(*picker, 0, rng) != 9U);
 }
 
@@ -166,7 +166,7 @@ TEST_CASE("least_latency: a backend that was slow once is tried again when that 
   pool.board.note_latency(BackendId{0}, 1ms, now);
   pool.board.note_latency(BackendId{1}, 100ms, now);
   CHECK(test::first(*picker, 0, rng) == 0U);
-  pool.cell(1).latency_at_ns = (now - 60s).time_since_epoch().count();  // e^-6 of it is left
+  pool.board.note_latency(BackendId{1}, 100ms, now - 60s);  // e^-6 of it is left
   CHECK(test::first(*picker, 0, rng) == 1U);
 }
 

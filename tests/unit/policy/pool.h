@@ -47,6 +47,11 @@ struct Pool {
     return make_picker(options(algorithm, panic_threshold), backends, board);
   }
   BackendCell& cell(std::size_t number) { return board[backends[number].id]; }
+  /// Sessions come and go until there are so many.
+  void set_active(std::size_t number, std::uint32_t wanted) {
+    while (cell(number).active < wanted) board.enter(backends[number].id);
+    while (cell(number).active > wanted) board.leave(backends[number].id);
+  }
 
   Board board;
   std::vector<Backend> backends;
