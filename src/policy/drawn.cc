@@ -1,6 +1,5 @@
 // random and two_choices: draws by weight; the latter keeps the emptier of two.
 #include <array>
-#include <utility>
 
 #include "policy/alias_table.h"
 #include "policy/tier.h"
@@ -23,9 +22,10 @@ class Drawn : public Tier {
   }
 
  protected:
+  [[nodiscard]] std::uint32_t draw(Rng& rng) const noexcept { return table_.at(rng()); }
   void draw_into(const Gate& gate, Rng& rng, Order& order) const noexcept {
     add_by_draws(
-        gate, order, [&] { return table_.at(rng()); }, [&] { return add_by_sweep(gate, rng, order); });
+        gate, order, [&] { return draw(rng); }, [&] { return add_by_sweep(gate, rng, order); });
   }
 
  private:
@@ -39,14 +39,24 @@ class TwoChoices final : public Drawn {
   using Drawn::Drawn;
 
   void pick(const Gate& gate, std::uint64_t, Rng& rng, Order& order) const noexcept override {
-    std::array<std::uint32_t, 2> room{};
-    Order pair(room);
-    draw_into(gate, rng, pair);
-    if (pair.count() == 2 && emptier(gate, entries()[room[1]], entries()[room[0]])) std::swap(room[0], room[1]);
-    for (const std::uint32_t position : pair.positions()) {
-      if (!order.full()) order.add(position);
+    std::array<std::uint32_t, 2> pair{draw(rng), draw(rng)};
+    // Nearly always these are two, and both can serve; then neither look waits for the other.
+    const bool first = gate.admits(entries()[pair[0]]);
+    const bool second = pair[0] != pair[1] && gate.admits(entries()[pair[1]]);
+    Order found(pair);
+    if (first) found.add(pair[0]);
+    if (first && second) {
+      found.add(pair[1]);
+    } else {
+      draw_into(gate, rng, found);
     }
-    if (pair.count() == 2) draw_into(gate, rng, order);
+    if (found.count() == 0) return;
+    // Without a branch, as no predictor can know which of two is emptier.
+    const std::size_t chosen = found.count() == 2 && emptier(gate, entries()[pair[1]], entries()[pair[0]]) ? 1 : 0;
+    order.add(pair[chosen]);
+    if (found.count() == 1 || order.full()) return;
+    order.add(pair[1 - chosen]);
+    draw_into(gate, rng, order);
   }
 
  private:
