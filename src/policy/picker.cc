@@ -22,7 +22,7 @@ class TieredPicker final : public Picker {
     if (order.empty()) return 0;
     std::optional<Turn> turn = first_turn();
     while (turn) {
-      const Tier& tier = *tiers_[turn->place % tiers_.size()];
+      const Tier& tier = tier_at(turn->place);
       Order found(order);
       tier.pick(Gate(board_, turn->health), key, rng, found);
       for (std::uint32_t& position : found.positions()) position = tier.entries()[position].index;
@@ -38,12 +38,17 @@ class TieredPicker final : public Picker {
     Gate::Health health = Gate::Health::required;
   };
 
+  /// A division would cost as much as a draw.
+  [[nodiscard]] const Tier& tier_at(std::size_t place) const noexcept {
+    return *tiers_[place < tiers_.size() ? place : place - tiers_.size()];
+  }
+
   [[nodiscard]] std::optional<Turn> next_turn(std::size_t place) const noexcept {
     for (; place < 2 * tiers_.size(); ++place) {
       const bool by_panic_alone = place >= tiers_.size();
       std::uint32_t enabled = 0;
       std::uint32_t healthy = 0;
-      for (const Entry& entry : tiers_[place % tiers_.size()]->entries()) {
+      for (const Entry& entry : tier_at(place).entries()) {
         if (!board_[entry.id].enabled.load(std::memory_order_relaxed)) continue;
         ++enabled;
         if (board_[entry.id].healthy.load(std::memory_order_relaxed)) ++healthy;
@@ -82,7 +87,7 @@ class TieredPicker final : public Picker {
   mutable std::atomic<std::uint64_t> cached_turn_{0};  // the board's first epoch is 1
 };
 
-std::unique_ptr<const Tier> make_tier(const PickerOptions& options, std::span<const Seat> members) {
+std::unique_ptr<const Tier> make_tier(const PickerOptions& options, std::span<const Seat> members, const Board& board) {
   switch (options.algorithm) {
     case Algorithm::round_robin:
       return make_round_robin(members);
@@ -91,9 +96,9 @@ std::unique_ptr<const Tier> make_tier(const PickerOptions& options, std::span<co
     case Algorithm::two_choices:
       return make_two_choices(members);
     case Algorithm::least_connections:
-      return make_least_connections(members);
+      return make_least_connections(members, board);
     case Algorithm::least_latency:
-      return make_least_latency(members);
+      return make_least_latency(members, board);
     case Algorithm::source_hash:
       return make_source_hash(members);
     case Algorithm::maglev:
@@ -133,7 +138,7 @@ std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::spa
   for (std::size_t at = 0; at < seats.size(); ++at) {
     members.push_back(seats[at].member);
     if (at + 1 < seats.size() && seats[at + 1].tier == seats[at].tier) continue;
-    tiers.push_back(make_tier(options, members));
+    tiers.push_back(make_tier(options, members, board));
     members.clear();
   }
   return std::make_unique<const TieredPicker>(board, options.panic_threshold, std::move(tiers));

@@ -34,6 +34,8 @@ class Gate {
   enum class Health { required, ignored };
   Gate(const Board& board, Health health) noexcept : board_(board), health_(health) {}
 
+  [[nodiscard]] const Board& board() const noexcept { return board_; }
+  [[nodiscard]] Health health() const noexcept { return health_; }
   [[nodiscard]] const BackendCell& cell(const Entry& entry) const noexcept { return board_[entry.id]; }
   [[nodiscard]] bool admits(const Entry& entry) const noexcept {
     const BackendCell& it = board_[entry.id];
@@ -61,6 +63,7 @@ class Order {
   }
   /// REQUIRES: not full, doesn't hold it.
   void add(std::uint32_t position) noexcept { room_[count_++] = position; }
+  void clear() noexcept { count_ = 0; }
 
  private:
   std::span<std::uint32_t> room_;
@@ -116,8 +119,8 @@ class Tier {
 std::unique_ptr<const Tier> make_round_robin(std::span<const Seat> members);
 std::unique_ptr<const Tier> make_random(std::span<const Seat> members);
 std::unique_ptr<const Tier> make_two_choices(std::span<const Seat> members);
-std::unique_ptr<const Tier> make_least_connections(std::span<const Seat> members);
-std::unique_ptr<const Tier> make_least_latency(std::span<const Seat> members);
+std::unique_ptr<const Tier> make_least_connections(std::span<const Seat> members, const Board& board);
+std::unique_ptr<const Tier> make_least_latency(std::span<const Seat> members, const Board& board);
 std::unique_ptr<const Tier> make_source_hash(std::span<const Seat> members);
 std::unique_ptr<const Tier> make_maglev(std::span<const Seat> members, std::uint32_t table_size);
 

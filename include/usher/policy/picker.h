@@ -14,8 +14,9 @@
 
 namespace usher {
 
-/// Built once from a pool's list, then only asked; shared by all workers (pick is const and thread safe; the little that
-/// moves inside, such as round_robin's position, is atomic). Allocates nothing and takes no lock while picking.
+/// Built once from a pool's list, then only asked; shared by all workers (pick is const and thread safe; what moves inside,
+/// such as round_robin's position or least_connections' order, sees to that). Allocates nothing and waits for nobody while
+/// picking.
 class Picker {
  public:
   virtual ~Picker() = default;
@@ -27,6 +28,10 @@ class Picker {
   /// tier that has any. Returns how many were written: all there are when `order` has the room; 0 = no backend. `key` is the
   /// hash of what the pool keys on. The first eight are in the algorithm's order, further ones just follow.
   ///
+  /// least_connections: at a moment of this call nobody who may be used had fewer sessions by weight than the first has when it
+  /// is looked at (loads that differ by less than one part in 16 million are the same). What other workers do behind that
+  /// moment isn't seen. least_latency: the same of its scores, which age by steps of a tenth of a second.
+  ///
   /// Panic is a tier's own: its share of healthy among enabled backends (of weight above 0) is below panic_threshold,
   /// strictly. A tier with no healthy backend serves only when no tier with a healthy one can, and only in panic.
   virtual std::size_t pick(std::uint64_t key, Rng& rng, std::span<std::uint32_t> order) const noexcept = 0;
@@ -35,8 +40,8 @@ class Picker {
   Picker() = default;
 };
 
-/// `board` must outlive the picker. An empty list is fine: pick answers 0. REQUIRES: every id is below backend_count_max, names
-/// are unique. source_hash and maglev depend on names and weights only: the order of the list doesn't matter to them.
+/// `board` must outlive the picker. An empty list is fine: pick answers 0. REQUIRES: every id is below backend_count_max, ids
+/// and names are unique. source_hash and maglev depend on names and weights only: the order of the list doesn't matter to them.
 std::unique_ptr<const Picker> make_picker(const PickerOptions& options, std::span<const Backend> backends, const Board& board);
 
 }  // namespace usher
