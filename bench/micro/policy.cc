@@ -76,10 +76,10 @@ void session(benchmark::State& state, Algorithm algorithm) {
   for (auto _ : state) {
     if (picker->pick(mix64(number), rng, order) == 0) return micro::broken(state, "the picker had no candidate");
     const BackendId chosen = pool.backends[order[0]].id;
-    pool.board[chosen].active.fetch_add(1, std::memory_order_relaxed);
+    pool.board.enter(chosen);
     pool.board.note_latency(chosen, Duration(100'000 + (mix64(number) & 0xffff)), start + Duration(number * 10'000));
     BackendId& oldest = held[number % held.size()];
-    if (number >= held.size()) pool.board[oldest].active.fetch_sub(1, std::memory_order_relaxed);
+    if (number >= held.size()) pool.board.leave(oldest);
     oldest = chosen;
     ++number;
   }
