@@ -19,6 +19,7 @@ constexpr std::size_t socket_path_bytes_max = 107;  // sun_path of unix(7), less
 constexpr Word<LogLevel> log_levels[] = {
     {"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warning", LogLevel::warning}, {"error", LogLevel::error}};
 constexpr Word<LogFormat> log_formats[] = {{"text", LogFormat::text}, {"json", LogFormat::json}};
+constexpr Word<Mover> movers[] = {{"inline", Mover::worker}, {"ring", Mover::ring}};
 
 void read_workers(const Value& value, GlobalConfig& global) {
   if (value.node().kind == Kind::text) {
@@ -47,9 +48,7 @@ constexpr Key<GlobalConfig> global_keys[] = {
     {"access_log_interval",
      [](const Value& v, GlobalConfig&) { only_default<Duration>(v, v.duration(log_interval_limits), 0s, "\"0s\""); }},
     {"mover",
-     [](const Value& v, GlobalConfig&) {
-       only_first_word(v, {"inline", "ring"});
-     }},
+     [](const Value& v, GlobalConfig& g) { assign(g.mover, v.word<Mover>(movers)); }},
 };
 
 void read_socket(const Value& value, AdminConfig& admin) {

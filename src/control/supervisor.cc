@@ -91,8 +91,8 @@ Result<void> Supervisor::start(const Config& config) {
   std::random_device entropy;
   const std::uint64_t seed = (std::uint64_t{entropy()} << 32) | entropy();
   for (std::uint32_t i = 0; i < limits_.workers; ++i) {
-    auto worker = Worker::start(WorkerOptions{.index = i, .pipes_max = limits_.pipes_max, .seed = mix64(seed + i),
-                                              .load = steering_->worker_load(i)},
+    auto worker = Worker::start(WorkerOptions{.index = i, .pipes_max = limits_.pipes_max, .mover = config.global.mover,
+                                              .seed = mix64(seed + i), .load = steering_->worker_load(i)},
                                 shared_, *sheets_[i]);
     if (!worker) return std::unexpected(worker.error());
     workers_.push_back(std::move(*worker));
@@ -329,8 +329,8 @@ ReloadReport Supervisor::reload_here() {
   report.changes = std::move(*changes);
   const GlobalConfig& after = parsed.config->global;
   if (before.workers != after.workers || before.max_connections != after.max_connections || before.user != after.user ||
-      admin_before != parsed.config->admin) {
-    report.changes.emplace_back("global.workers, max_connections, user and [admin] are taken on at the next start only");
+      before.mover != after.mover || admin_before != parsed.config->admin) {
+    report.changes.emplace_back("global.workers, max_connections, user, mover and [admin] are taken on at the next start only");
   }
   configure_log(after.log_level, after.log_format);
   retarget();

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace usher {
 namespace {
@@ -33,13 +34,14 @@ bool at_urgent_mark(int fd) noexcept {
 
 }  // namespace
 
-Pump::Pump(PipePool& pipes) : pipes_(pipes), buffer_(std::make_unique_for_overwrite<char[]>(copy_bytes_max)) {}
+Pump::Pump(PipePool& pipes, Mover bulk_mover)
+    : pipes_(pipes), bulk_mover_(bulk_mover), buffer_(std::make_unique_for_overwrite<char[]>(copy_bytes_max)) {}
 
 PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
   PumpResult result;
   const bool was_open = session.from(Side::client).open() && session.from(Side::backend).open();
   for (bool moved = true; moved;) {
-    if (result.filled >= budget_bytes) {
+    if (result.drained >= budget_bytes) {
       result.again = true;
       break;
     }
@@ -63,6 +65,7 @@ PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
 }
 
 Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcept {
+  if (session.moves[index(source)] != Move::none) return Step::waits;
   Flow& flow = session.from(source);
   const Peer& from = session.peer(source);
   const Peer& to = session.peer(other(source));
@@ -86,56 +89,94 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
 }
 
 Pump::Step Pump::fill(Session& session, Side source, PumpResult& result) noexcept {
-  Flow& flow = session.from(source);
-  Peer& from = session.peer(source);
   PipeId& pipe = session.pipes[index(source)];
   if (pipe == PipeId::none) {
-    pipe = pipes_.lease();
+    pipe = pipes_.lease(PipeSize::large);
     if (pipe == PipeId::none) return peek_and_send(session, source, result);
   }
-  const ssize_t got =
-      ::splice(from.fd, nullptr, pipes_.write_end(pipe).number(), nullptr, fill_bytes_max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (bulk_mover_ == Mover::ring) return hand_over(session, source, Move::fill, result);
+  const ssize_t got = ::splice(session.peer(source).fd, nullptr, pipes_.write_end(pipe).number(), nullptr, fill_bytes_max,
+                               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  return filled(session, source, got, errno, result);
+}
+
+/// What splice(2) answered to a fill, whoever called it.
+Pump::Step Pump::filled(Session& session, Side source, ssize_t got, int code, PumpResult& result) noexcept {
+  Flow& flow = session.from(source);
+  Peer& from = session.peer(source);
   if (got > 0) {
     flow.filled(static_cast<std::uint32_t>(got));
     result.filled += static_cast<std::uint64_t>(got);
-    if (got < bulk_bytes_min) from.bulk = false;
+    from.bulk = got >= bulk_bytes_min;
     return Step::moved;
   }
-  const int code = got == 0 ? 0 : errno;
   drop_pipe(session, source);
-  if ((code == 0 || code == EAGAIN) && at_urgent_mark(from.fd)) return copy(session, source, result);
-  if (got == 0) {
-    flow.source_ended();
-    return Step::moved;
-  }
-  if (code == EINTR) return Step::moved;
-  if (would_block(code)) {
-    from.readable = false;
-    from.bulk = false;
-    return Step::waits;
-  }
-  source_failed(session, source, result);
-  return Step::moved;
+  from.bulk = false;
+  if ((got == 0 || code == EAGAIN) && at_urgent_mark(from.fd)) return copy(session, source, result);
+  return nothing_came(session, source, got == 0 ? 0 : code, result);
 }
 
 Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexcept {
-  Flow& flow = session.from(source);
-  Peer& target = session.peer(other(source));
+  if (bulk_mover_ == Mover::ring && session.peer(source).bulk) return hand_over(session, source, Move::drain, result);
   const PipeId pipe = session.pipes[index(source)];
-  const ssize_t put =
-      ::splice(pipes_.read_end(pipe).number(), nullptr, target.fd, nullptr, flow.piped(), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const ssize_t put = ::splice(pipes_.read_end(pipe).number(), nullptr, session.peer(other(source)).fd, nullptr,
+                               session.from(source).piped(), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  return drained(session, source, put, errno, result);
+}
+
+/// What splice(2) answered to a drain, whoever called it.
+Pump::Step Pump::drained(Session& session, Side source, ssize_t put, int code, PumpResult& result) noexcept {
   if (put > 0) {
     count_drained(session, source, static_cast<std::size_t>(put), result);
-    if (flow.piped() == 0 && !session.peer(source).bulk) drop_pipe(session, source);
+    if (session.from(source).piped() == 0 && !session.peer(source).bulk) drop_pipe(session, source);
     return Step::moved;
   }
-  if (put < 0 && errno == EINTR) return Step::moved;
-  if (put < 0 && would_block(errno)) {
-    target.writable = false;
+  if (put < 0 && code == EINTR) return Step::moved;
+  if (put < 0 && would_block(code)) {
+    session.peer(other(source)).writable = false;
     return Step::waits;
   }
   mark_broken(session, other(source), result);
   return Step::moved;
+}
+
+/// The ring's answer and a poll's report may overtake each other: so the bit is cleared now, a report sets it again at any
+/// time, and moved() only ever sets it.
+Pump::Step Pump::hand_over(Session& session, Side source, Move move, PumpResult& result) const noexcept {
+  const PipeId pipe = session.pipes[index(source)];
+  Handover& handover = result.handovers[result.handover_count++];
+  handover.source = source;
+  if (move == Move::fill) {
+    handover.from = session.peer(source).fd;
+    handover.to = pipes_.write_end(pipe).number();
+    handover.bytes_max = static_cast<std::uint32_t>(fill_bytes_max);
+    session.peer(source).readable = false;
+  } else {
+    handover.from = pipes_.read_end(pipe).number();
+    handover.to = session.peer(other(source)).fd;
+    handover.bytes_max = session.from(source).piped();
+    session.peer(other(source)).writable = false;
+  }
+  session.moves[index(source)] = move;
+  return Step::waits;
+}
+
+PumpResult Pump::moved(Session& session, Side source, std::int32_t answer) noexcept {
+  PumpResult result;
+  const Move move = std::exchange(session.moves[index(source)], Move::none);
+  Peer& waited_for = session.peer(move == Move::fill ? source : other(source));
+  const bool reported = waited_for.readable;
+  const bool reported_writable = waited_for.writable;
+  const int code = answer < 0 ? -answer : 0;
+  if (move == Move::fill) {
+    filled(session, source, code == 0 ? answer : -1, code, result);
+    waited_for.readable = reported || code == 0;
+  } else {
+    drained(session, source, code == 0 ? answer : -1, code, result);
+    waited_for.writable = reported_writable || code == 0;
+  }
+  if (session.peer(other(source)).broken) abandon(session, source, result);
+  return result;
 }
 
 /// Small turns: one recv(2) and one send(2) through the worker's own buffer. What the target doesn't take rests in a pipe,
@@ -146,7 +187,7 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
   Peer& from = session.peer(source);
   Peer& to = session.peer(other(source));
   if (!to.writable) return Step::waits;
-  const PipeId pipe = pipes_.lease();
+  const PipeId pipe = pipes_.lease(PipeSize::usual);
   if (pipe == PipeId::none) return peek_and_send(session, source, result);
   const std::size_t asked = std::min<std::size_t>(copy_bytes_max, pipes_.capacity(pipe));
   const ssize_t got = ::recv(from.fd, buffer_.get(), asked, MSG_DONTWAIT);
@@ -252,18 +293,22 @@ void Pump::mark_broken(Session& session, Side side, PumpResult& result) noexcept
   session.peer(side).broken = true;
   // What goes to it has lost its target. What came from it is still read to its end: the kernel keeps what had arrived
   // before the reset, and answers 0 behind it.
-  const Side toward = other(side);
-  const std::uint32_t lost = session.from(toward).abandon();
-  result.discarded += lost;
-  if (PipeId& pipe = session.pipes[index(toward)]; pipe != PipeId::none) {
-    if (lost != 0) {
-      pipes_.scrap(pipe);
-    } else {
-      pipes_.give_back(pipe);
-    }
-    pipe = PipeId::none;
-  }
+  if (session.moves[index(other(side))] == Move::none) abandon(session, other(side), result);
   session.peer(side).readable = true;
+}
+
+/// The direction from `source` has lost its target.
+void Pump::abandon(Session& session, Side source, PumpResult& result) noexcept {
+  const std::uint32_t lost = session.from(source).abandon();
+  result.discarded += lost;
+  PipeId& pipe = session.pipes[index(source)];
+  if (pipe == PipeId::none) return;
+  if (lost != 0) {
+    pipes_.scrap(pipe);
+  } else {
+    pipes_.give_back(pipe);
+  }
+  pipe = PipeId::none;
 }
 
 void Pump::source_failed(Session& session, Side source, PumpResult& result) noexcept {
@@ -284,20 +329,11 @@ void Pump::drop_pipe(Session& session, Side source) noexcept {
 }
 
 std::uint64_t Pump::release_pipes(Session& session) noexcept {
-  std::uint64_t lost = 0;
+  PumpResult result;
   for (const Side source : {Side::client, Side::backend}) {
-    PipeId& pipe = session.pipes[index(source)];
-    const std::uint32_t rest = session.from(source).abandon();
-    lost += rest;
-    if (pipe == PipeId::none) continue;
-    if (rest != 0) {
-      pipes_.scrap(pipe);
-    } else {
-      pipes_.give_back(pipe);
-    }
-    pipe = PipeId::none;
+    if (session.moves[index(source)] == Move::none) abandon(session, source, result);
   }
-  return lost;
+  return result.discarded;
 }
 
 }  // namespace usher

@@ -1,6 +1,7 @@
 // Ring: the liburing calls, and nothing but them.
 #include "usher/ring/ring.h"
 
+#include <fcntl.h>
 #include <liburing.h>
 
 #include <cstdlib>
@@ -78,6 +79,13 @@ void Ring::connect(const Fd& socket, const Endpoint& to, std::uint64_t user) noe
 void Ring::poll_multishot(const Fd& file, std::uint32_t events, std::uint64_t user) noexcept {
   io_uring_sqe* entry = kernel_->entry();
   io_uring_prep_poll_multishot(entry, file.number(), events);
+  io_uring_sqe_set_data64(entry, user);
+  ++tally_.submitted;
+}
+
+void Ring::splice_async(int from, int to, std::uint32_t bytes_max, std::uint64_t user) noexcept {
+  io_uring_sqe* entry = kernel_->entry();
+  io_uring_prep_splice(entry, from, -1, to, -1, bytes_max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   io_uring_sqe_set_data64(entry, user);
   ++tally_.submitted;
 }

@@ -30,7 +30,7 @@ Loop::Loop(const WorkerOptions& options, Shared& shared, Sheet& sheet, Mailbox& 
       ring_(std::move(ring)),
       rng_(options.seed),
       pipes_(options.pipes_max),
-      pump_(pipes_),
+      pump_(pipes_, options.mover),
       now_(Clock::now()),
       sessions_(shared.sessions_max),
       dials_(shared.sessions_max),
@@ -146,6 +146,7 @@ void Loop::note(const Completion& completion) noexcept {
     case Op::accept: on_accept(tag.slot, completion); return;
     case Op::connect:
     case Op::poll:
+    case Op::move:
     case Op::cancel: break;
   }
   if (!sessions_.holds(tag.slot, tag.generation)) {
@@ -161,6 +162,7 @@ void Loop::note(const Completion& completion) noexcept {
       if (session.stage != Stage::closing) on_connect(tag.slot, completion.result);
       break;
     case Op::poll: on_poll(tag.slot, tag.side, completion); break;
+    case Op::move: on_move(tag.slot, tag.side, completion.result); break;
     case Op::cancel:
     case Op::wake:
     case Op::accept: break;

@@ -104,7 +104,9 @@ class Loop {
   void on_poll(std::uint32_t slot, Side side, const Completion& completion) noexcept;
   void poll(std::uint32_t slot, Side side) noexcept;
   void mark_ready(std::uint32_t slot) noexcept;
+  void on_move(std::uint32_t slot, Side source, std::int32_t answer) noexcept;
   void run_pump(std::uint32_t slot) noexcept;
+  void account(const Session& session, const PumpResult& result) noexcept;
   void on_deadline(std::uint32_t slot) noexcept;
   void doubt(std::uint32_t slot) noexcept;
   void make_sure() noexcept;

@@ -43,25 +43,49 @@ void Loop::on_poll(std::uint32_t slot, Side side, const Completion& completion) 
   mark_ready(slot);
 }
 
-void Loop::run_pump(std::uint32_t slot) noexcept {
+/// The ring has moved a part of a bulk transfer. Where the session has ended meanwhile, the pipe comes back only now.
+void Loop::on_move(std::uint32_t slot, Side source, std::int32_t answer) noexcept {
   Session& session = sessions_[slot];
-  const PumpResult result = pump_.run(session, turn_budget_bytes);
+  PumpResult result = pump_.moved(session, source, answer);
+  if (session.stage == Stage::closing) {
+    result.discarded += pump_.release_pipes(session);
+  } else {
+    mark_ready(slot);
+  }
+  account(session, result);
+  if (result.filled != 0 || result.drained != 0) session.active_at = now_;
+}
+
+void Loop::account(const Session& session, const PumpResult& result) noexcept {
   WorkerCounters& worker = sheet_.worker;
   if (result.filled != 0 || result.drained != 0) {
-    session.active_at = now_;
     worker.bytes_filled.add(result.filled);
     worker.bytes_drained.add(result.drained);
     ListenerCounters& listener = sheet_.listener(session.listener);
     listener.bytes_in.add(result.to_backend);
     listener.bytes_out.add(result.to_client);
-    BackendCounters& backend = sheet_.backend(session.backend);
-    backend.bytes_in.add(result.to_backend);
-    backend.bytes_out.add(result.to_client);
+    if (session.backend != ~std::uint32_t{0}) {
+      BackendCounters& backend = sheet_.backend(session.backend);
+      backend.bytes_in.add(result.to_backend);
+      backend.bytes_out.add(result.to_client);
+    }
   }
   if (result.discarded != 0) worker.bytes_discarded.add(result.discarded);
   if (result.short_of_pipes != 0) worker.pipes_short.add(result.short_of_pipes);
   bytes_piped_ += result.filled;
   bytes_piped_ -= result.drained + result.discarded;
+}
+
+void Loop::run_pump(std::uint32_t slot) noexcept {
+  Session& session = sessions_[slot];
+  const PumpResult result = pump_.run(session, turn_budget_bytes);
+  if (result.filled != 0 || result.drained != 0) session.active_at = now_;
+  account(session, result);
+  for (std::uint32_t i = 0; i < result.handover_count; ++i) {
+    const Handover& handover = result.handovers[i];
+    ring_->splice_async(handover.from, handover.to, handover.bytes_max, tag(Op::move, slot, handover.source));
+    ++session.owed;
+  }
   switch (result.end) {
     case PumpEnd::open: break;
     case PumpEnd::served: return terminate(slot, Outcome::served);

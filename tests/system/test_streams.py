@@ -22,13 +22,13 @@ SEED = int(os.environ.get("USHER_TEST_SEED", random.SystemRandom().randrange(1 <
 def ends(network, start_usher, front):
     """Both ends of one session, held by the test: an object with usher, client, backend, and session() for another pair."""
     class Ends:
-        def __init__(self, receive_buffer_bytes=0, **pool_keys):
+        def __init__(self, receive_buffer_bytes=0, mover="inline", **pool_keys):
             self.listener = network.backend.listen()
             if receive_buffer_bytes:
                 self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             self.receive_buffer_bytes = receive_buffer_bytes
             self.sockets = [self.listener]
-            self.usher = start_usher(config(listener(front.text), pool([address_of(self.listener).text], **pool_keys)))
+            self.usher = start_usher(config(listener(front.text), pool([address_of(self.listener).text], **pool_keys), mover=mover))
             made.append(self)
             self.client, self.backend = self.session()
 
@@ -50,10 +50,10 @@ def ends(network, start_usher, front):
 
 @pytest.mark.sanitized
 @pytest.mark.seconds(STREAM_SECONDS)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_random_bytes_both_ways_at_once_arrive_whole(ends, algorithm):
+@pytest.mark.parametrize("algorithm, mover", [(algorithm, "inline") for algorithm in ALGORITHMS] + [("round_robin", "ring")])
+def test_random_bytes_both_ways_at_once_arrive_whole(ends, algorithm, mover):
     print(f"seed {SEED} (USHER_TEST_SEED), {BULK_BYTES} bytes each way (USHER_TEST_BYTES)")
-    both = ends(algorithm=algorithm)
+    both = ends(algorithm=algorithm, mover=mover)
     resident = both.usher.process.resident_bytes()
     up, down = Strand(hash_stream, both.backend), Strand(hash_stream, both.client)
     senders = [Strand(send_stream, both.client, SEED, BULK_BYTES), Strand(send_stream, both.backend, SEED + 2, BULK_BYTES)]
@@ -70,9 +70,9 @@ def test_random_bytes_both_ways_at_once_arrive_whole(ends, algorithm):
 
 @pytest.mark.sanitized
 @pytest.mark.seconds(STREAM_SECONDS)
-@pytest.mark.parametrize("slow", ["client", "backend"])
-def test_a_slow_reader_holds_the_sender_back_and_memory_stays_flat(ends, slow):
-    both = ends()
+@pytest.mark.parametrize("slow, mover", [("client", "inline"), ("backend", "inline"), ("client", "ring")])
+def test_a_slow_reader_holds_the_sender_back_and_memory_stays_flat(ends, slow, mover):
+    both = ends(mover=mover)
     reader, sender = (both.client, both.backend) if slow == "client" else (both.backend, both.client)
     resident = both.usher.process.resident_bytes()
     taken = fill(sender, SLOW_BYTES)
@@ -145,9 +145,10 @@ def test_a_fin_is_passed_on_while_the_other_direction_still_flows(ends):
 
 
 @pytest.mark.sanitized
+@pytest.mark.parametrize("mover", ["inline", "ring"])
 @pytest.mark.parametrize("first", ["client", "backend"])
-def test_bytes_right_before_a_fin_are_not_lost_with_a_slow_reader(ends, first):
-    both = ends(receive_buffer_bytes=4096)
+def test_bytes_right_before_a_fin_are_not_lost_with_a_slow_reader(ends, first, mover):
+    both = ends(receive_buffer_bytes=4096, mover=mover)
     sender, reader = (both.client, both.backend) if first == "client" else (both.backend, both.client)
     total = 6 << 20  # more than the buffers on the way hold, so the FIN waits behind bytes in usher's pipe
     sending = Strand(send_stream, sender, 7, total)
@@ -189,8 +190,9 @@ def test_a_reset_by_the_backend_reaches_the_client_as_a_reset(ends):
     both.usher.expect_only(backend_gone=1)
 
 
-def test_a_reset_in_the_middle_of_bulk_ends_the_session_and_its_bytes_are_accounted_for(ends):
-    both = ends()
+@pytest.mark.parametrize("mover", ["inline", "ring"])
+def test_a_reset_in_the_middle_of_bulk_ends_the_session_and_its_bytes_are_accounted_for(ends, mover):
+    both = ends(mover=mover)
     sender = Strand(lambda: fill(both.backend, 1 << 30, stall_seconds=0.3))
     receive_exactly(both.client, 8 << 20)
     reset_on_close(both.client)

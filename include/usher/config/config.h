@@ -10,6 +10,7 @@
 #include "usher/base/clock.h"
 #include "usher/base/endpoint.h"
 #include "usher/base/log.h"
+#include "usher/base/mover.h"
 #include "usher/config/diagnostic.h"
 #include "usher/health/options.h"
 #include "usher/policy/options.h"
@@ -25,6 +26,7 @@ struct GlobalConfig {
   std::string user;
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
+  Mover mover = Mover::worker;
   friend bool operator==(const GlobalConfig&, const GlobalConfig&) = default;
 };
 

@@ -1,11 +1,15 @@
 // Pump: does what the two flows of a session want, small turns by recv(2) and send(2), bulk by splice(2), until they wait or the budget is spent.
 #pragma once
 
+#include <sys/types.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
 #include "usher/base/fd.h"
+#include "usher/base/mover.h"
 #include "usher/relay/session.h"
 
 namespace usher {
@@ -15,6 +19,14 @@ enum class PumpEnd : std::uint8_t {
   served,          ///< both directions finished with a FIN
   client_broken,   ///< the client was reset or lost; what it had sent was delivered
   backend_broken,  ///< likewise
+};
+
+/// A splice that the ring is to do: `source` names the direction, and moved() takes the answer.
+struct Handover {
+  Side source = Side::client;
+  int from = -1;
+  int to = -1;
+  std::uint32_t bytes_max = 0;
 };
 
 /// What one call did. Byte counts are of this call.
@@ -28,16 +40,20 @@ struct PumpResult {
   std::uint64_t discarded = 0;    ///< rested in a pipe whose target broke
   std::uint64_t to_backend = 0;   ///< part of drained
   std::uint64_t to_client = 0;
+  std::array<Handover, 2> handovers;
+  std::uint32_t handover_count = 0;
   std::uint32_t short_of_pipes = 0;  ///< turns for which there was no pipe: peek, send, take off
 };
 
 /// A worker's mover. Not thread safe. Both sockets must be non-blocking; SIGPIPE must be ignored (splice(2) raises it).
 class Pump {
  public:
-  explicit Pump(PipePool& pipes);
+  Pump(PipePool& pipes, Mover bulk_mover);
   /// REQUIRES: stage relaying. Moves at most about `budget_bytes`.
   PumpResult run(Session& session, std::uint64_t budget_bytes) noexcept;
-  /// Takes the session's pipes back; answers the bytes that were still in them.
+  /// The ring's answer to a handover: bytes, 0 at the source's end, or a negated errno. In any stage; then run() goes on.
+  PumpResult moved(Session& session, Side source, std::int32_t answer) noexcept;
+  /// Takes the session's pipes back, but for those that the ring works on; answers the bytes that were still in them.
   std::uint64_t release_pipes(Session& session) noexcept;
 
  private:
@@ -45,6 +61,9 @@ class Pump {
   Step step(Session& session, Side source, PumpResult& result) noexcept;
   Step fill(Session& session, Side source, PumpResult& result) noexcept;
   Step drain(Session& session, Side source, PumpResult& result) noexcept;
+  Step filled(Session& session, Side source, ssize_t got, int code, PumpResult& result) noexcept;
+  Step drained(Session& session, Side source, ssize_t put, int code, PumpResult& result) noexcept;
+  Step hand_over(Session& session, Side source, Move move, PumpResult& result) const noexcept;
   Step copy(Session& session, Side source, PumpResult& result) noexcept;
   Step peek_and_send(Session& session, Side source, PumpResult& result) noexcept;
   Step nothing_came(Session& session, Side source, int code, PumpResult& result) noexcept;
@@ -52,9 +71,11 @@ class Pump {
   void look_into_hangup(Session& session, Side side, PumpResult& result) noexcept;
   void mark_broken(Session& session, Side side, PumpResult& result) noexcept;
   void source_failed(Session& session, Side source, PumpResult& result) noexcept;
+  void abandon(Session& session, Side source, PumpResult& result) noexcept;
   void drop_pipe(Session& session, Side source) noexcept;
 
   PipePool& pipes_;
+  const Mover bulk_mover_;
   std::unique_ptr<char[]> buffer_;
 };
 

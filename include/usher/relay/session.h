@@ -24,6 +24,9 @@ enum class Side : std::uint8_t { client = 0, backend = 1 };
 [[nodiscard]] constexpr Side other(Side side) noexcept { return side == Side::client ? Side::backend : Side::client; }
 [[nodiscard]] constexpr std::size_t index(Side side) noexcept { return static_cast<std::size_t>(side); }
 
+/// What the ring does for one direction right now (Mover::ring); its pipe stays where it is until the ring has answered.
+enum class Move : std::uint8_t { none, fill, drain };
+
 /// One end of a session: its socket, and what the ring last said of it.
 struct Peer {
   int fd = -1;            ///< closed by the worker, by name, when the session joins
@@ -40,6 +43,7 @@ struct Session {
   std::array<Peer, 2> peers;             ///< by Side
   std::array<Flow, 2> flows;             ///< by the Side that is the source
   std::array<PipeId, 2> pipes = {PipeId::none, PipeId::none};
+  std::array<Move, 2> moves = {Move::none, Move::none};  ///< by the Side that is the source
   Stage stage = Stage::greeting;
   std::uint8_t owed = 0;                 ///< operations that the kernel has yet to answer for the last time
   bool client_polled = false;            ///< a poll is armed on the client

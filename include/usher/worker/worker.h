@@ -10,6 +10,7 @@
 #include "usher/base/clock.h"
 #include "usher/base/endpoint.h"
 #include "usher/base/error.h"
+#include "usher/base/mover.h"
 #include "usher/metrics/counters.h"
 #include "usher/policy/board.h"
 #include "usher/relay/session.h"
@@ -28,6 +29,7 @@ struct Shared {
 struct WorkerOptions {
   std::uint32_t index = 0;
   std::uint16_t pipes_max = 256;
+  Mover mover = Mover::worker;
   std::uint64_t seed = 1;
   std::atomic<std::uint32_t>* load = nullptr;  ///< where to publish how many sessions it holds; may be null
 };

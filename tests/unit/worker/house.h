@@ -112,7 +112,7 @@ inline bool eventually(const std::function<bool()>& holds) {
 class House {
  public:
   explicit House(const std::vector<Endpoint>& backends, const std::function<void(PoolPlan&, ListenerPlan&)>& shape = {},
-                 std::uint32_t sessions_max = 64, std::uint16_t pipes_max = 16) {
+                 std::uint32_t sessions_max = 64, std::uint16_t pipes_max = 16, Mover mover = Mover::worker) {
     ::signal(SIGPIPE, SIG_IGN);
     shared_.sessions_max = sessions_max;
     auto pool = std::make_shared<PoolPlan>();
@@ -140,6 +140,7 @@ class House {
     snapshot->listeners.push_back(listener);
     WorkerOptions worker_options;
     worker_options.pipes_max = pipes_max;
+    worker_options.mover = mover;
     auto started = Worker::start(worker_options, shared_, sheet_);
     if (!started) FAIL(started.error().message);
     worker_ = std::move(*started);

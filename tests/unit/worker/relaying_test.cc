@@ -41,9 +41,10 @@ TEST_CASE("a server that speaks first is heard") {
 
 TEST_CASE("many megabytes arrive whole in both directions at once, a pipe or none") {
   const std::uint16_t pipes = GENERATE(as<std::uint16_t>(), 0, 1, 16);
-  CAPTURE(pipes);
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(pipes, mover);
   const Listening backend = listen_on_loopback();
-  House house({backend.address}, {}, 64, pipes);
+  House house({backend.address}, {}, 64, pipes, mover);
   Fd client = connect_to(house.address());
   Fd server = accepted(backend);
   const std::string up = pattern(9'000'001);
@@ -88,8 +89,10 @@ TEST_CASE("a client's reset reaches the backend as a reset") {
 }
 
 TEST_CASE("a backend's reset reaches the client as a reset, behind the bytes that came before it") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
   const Listening backend = listen_on_loopback();
-  House house({backend.address});
+  House house({backend.address}, {}, 64, 16, mover);
   Fd client = connect_to(house.address());
   Fd server = accepted(backend);
   REQUIRE(write_all(server, "half an ans"));
@@ -103,8 +106,10 @@ TEST_CASE("a backend's reset reaches the client as a reset, behind the bytes tha
 }
 
 TEST_CASE("a FIN behind bytes that rest in a pipe comes after them") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
   const Listening backend = listen_on_loopback();
-  House house({backend.address});
+  House house({backend.address}, {}, 64, 16, mover);
   Fd client = connect_to(house.address());
   Fd server = accepted(backend);
   // Far more than socket buffers hold while nobody reads, then a FIN at once.
@@ -145,8 +150,10 @@ TEST_CASE("a FIN after a long quiet leaves the other side its half_close_timeout
 }
 
 TEST_CASE("bytes behind an urgent one arrive, with a FIN behind them and without") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
   const Listening backend = listen_on_loopback();
-  House house({backend.address});
+  House house({backend.address}, {}, 64, 16, mover);
   Fd client = connect_to(house.address());
   Fd server = accepted(backend);
   REQUIRE(write_all(client, "abc"));
@@ -162,8 +169,10 @@ TEST_CASE("bytes behind an urgent one arrive, with a FIN behind them and without
 }
 
 TEST_CASE("a client's reset is noticed while its backend doesn't read") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
   const Listening backend = listen_on_loopback();
-  House house({backend.address}, [](PoolPlan& pool, ListenerPlan&) { pool.half_close_timeout_ms = 100; });
+  House house({backend.address}, [](PoolPlan& pool, ListenerPlan&) { pool.half_close_timeout_ms = 100; }, 64, 16, mover);
   Fd client = connect_to(house.address());
   Fd server = accepted(backend);
   ::fcntl(client.number(), F_SETFL, O_NONBLOCK);
