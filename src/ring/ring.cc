@@ -9,13 +9,24 @@
 
 #include <fmt/format.h>
 
+#include "usher/base/mapped_array.h"
+
 namespace usher {
+namespace {
+
+constexpr std::uint16_t buffer_group = 0;  // a ring has one
+
+}  // namespace
 
 struct Ring::Kernel {
   io_uring ring{};
+  std::unique_ptr<MappedArray<std::byte>> provided;  // the buffers
+  std::unique_ptr<MappedArray<io_uring_buf>> offers;  // the ring that offers them to the kernel; page aligned, as mmap is
+  std::uint32_t buffer_bytes = 0;
   ~Kernel() {
     if (ring.ring_fd > 0) io_uring_queue_exit(&ring);
   }
+  io_uring_buf_ring* offered() noexcept { return reinterpret_cast<io_uring_buf_ring*>(&(*offers)[0]); }
 
   /// A free entry; a full queue is handed to the kernel first. The kernel always takes the whole queue (SUBMIT_ALL), so a
   /// second miss can't be.
@@ -133,12 +144,70 @@ std::size_t Ring::reap(std::span<Completion> out) noexcept {
     ++seen;
     if (answer->user_data == unanswered) continue;
     const bool more = (answer->flags & IORING_CQE_F_MORE) != 0;
-    out[count++] = Completion{answer->user_data, answer->res, more};
+    const bool filled = (answer->flags & IORING_CQE_F_BUFFER) != 0;
+    out[count++] = Completion{answer->user_data, answer->res, more,
+                              filled ? static_cast<std::int32_t>(answer->flags >> IORING_CQE_BUFFER_SHIFT) : -1};
     if (!more) ++tally_.completed;
   }
   io_uring_cq_advance(&kernel_->ring, seen);
   tally_.answers += count;
   return count;
+}
+
+void Ring::send(const Fd& socket, std::span<const std::byte> bytes, std::uint64_t user) noexcept {
+  io_uring_sqe* entry = kernel_->entry();
+  io_uring_prep_send(entry, socket.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_WAITALL);
+  io_uring_sqe_set_data64(entry, user);
+  ++tally_.submitted;
+}
+
+void Ring::receive(const Fd& socket, std::span<std::byte> into, Copy copy, std::uint64_t user) noexcept {
+  io_uring_sqe* entry = kernel_->entry();
+  io_uring_prep_recv(entry, socket.number(), into.data(), into.size(), copy == Copy::dropped ? MSG_TRUNC : 0);
+  io_uring_sqe_set_data64(entry, user);
+  ++tally_.submitted;
+}
+
+Result<void> Ring::provide_buffers(std::uint32_t count, std::uint32_t bytes) {
+  kernel_->provided = std::make_unique<MappedArray<std::byte>>(std::size_t{count} * bytes);
+  kernel_->offers = std::make_unique<MappedArray<io_uring_buf>>(count);
+  kernel_->buffer_bytes = bytes;
+  io_uring_buf_reg registration{};
+  registration.ring_addr = reinterpret_cast<std::uintptr_t>(kernel_->offered());
+  registration.ring_entries = count;
+  registration.bgid = buffer_group;
+  const int status = io_uring_register_buf_ring(&kernel_->ring, &registration, 0);
+  if (status < 0) return fail_system("can't give the io_uring a ring of buffers (it needs Linux 5.19)", -status);
+  io_uring_buf_ring_init(kernel_->offered());
+  const int mask = io_uring_buf_ring_mask(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    io_uring_buf_ring_add(kernel_->offered(), &(*kernel_->provided)[std::size_t{i} * bytes], bytes, static_cast<unsigned short>(i), mask,
+                          static_cast<int>(i));
+  }
+  io_uring_buf_ring_advance(kernel_->offered(), static_cast<int>(count));
+  return {};
+}
+
+void Ring::receive_provided(const Fd& socket, Shots shots, std::uint64_t user) noexcept {
+  io_uring_sqe* entry = kernel_->entry();
+  io_uring_prep_recv(entry, socket.number(), nullptr, 0, 0);
+  if (shots == Shots::many) entry->ioprio |= IORING_RECV_MULTISHOT;
+  io_uring_sqe_set_flags(entry, IOSQE_BUFFER_SELECT);
+  entry->buf_group = buffer_group;
+  io_uring_sqe_set_data64(entry, user);
+  ++tally_.submitted;
+}
+
+std::span<const std::byte> Ring::provided(const Completion& answer) const noexcept {
+  const std::size_t start = static_cast<std::size_t>(answer.buffer) * kernel_->buffer_bytes;
+  return {&(*kernel_->provided)[start], answer.result > 0 ? static_cast<std::size_t>(answer.result) : 0};
+}
+
+void Ring::give_back(const Completion& answer) noexcept {
+  const std::size_t start = static_cast<std::size_t>(answer.buffer) * kernel_->buffer_bytes;
+  io_uring_buf_ring_add(kernel_->offered(), &(*kernel_->provided)[start], kernel_->buffer_bytes, static_cast<unsigned short>(answer.buffer),
+                        io_uring_buf_ring_mask(static_cast<std::uint32_t>(kernel_->offers->size())), 0);
+  io_uring_buf_ring_advance(kernel_->offered(), 1);
 }
 
 }  // namespace usher

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ struct Completion {
   std::uint64_t user = 0;
   std::int32_t result = 0;  ///< >= 0, or a negated errno
   bool more = false;        ///< a multishot operation that will answer again (IORING_CQE_F_MORE)
+  std::int32_t buffer = -1;  ///< which of the provided buffers holds what came; give_back() it. -1: none
 };
 
 /// Law 3: submitted = completed + in_flight, always. A multishot operation is completed by its last answer.
@@ -60,6 +62,25 @@ class Ring {
   std::size_t reap(std::span<Completion> out) noexcept;
 
   [[nodiscard]] const RingTally& tally() const noexcept { return tally_; }
+
+  // Bytes by the ring itself, for what moves many small messages and keeps none of them (usher-bench). What is sent from or received
+  // into must stay until the operation is completed; several receives may share memory that nobody reads. An operation holds its
+  // socket: close(2) sends no FIN before all that is in flight on it is completed (shutdown(2) ends a receive).
+
+  /// Answers when all is sent (MSG_WAITALL), or how much was before an error; no SIGPIPE.
+  void send(const Fd& socket, std::span<const std::byte> bytes, std::uint64_t user) noexcept;
+  enum class Copy { wanted, dropped };  ///< dropped: taken off the socket without a copy (MSG_TRUNC, tcp(7))
+  void receive(const Fd& socket, std::span<std::byte> into, Copy copy, std::uint64_t user) noexcept;
+
+  /// Memory that the kernel picks from when bytes come, so that a silent socket needs none: `count` (a power of two, at most 32768)
+  /// buffers of `bytes` each. Once a ring. Linux 5.19 (io_uring_register_buf_ring(3)).
+  Result<void> provide_buffers(std::uint32_t count, std::uint32_t bytes);
+  enum class Shots { one, many };  ///< many: answers until the peer closes, an error, or -ENOBUFS (Linux 6.0)
+  void receive_provided(const Fd& socket, Shots shots, std::uint64_t user) noexcept;
+  /// What an answer of receive_provided() brought; REQUIRES answer.buffer >= 0.
+  [[nodiscard]] std::span<const std::byte> provided(const Completion& answer) const noexcept;
+  /// The kernel may use it again.
+  void give_back(const Completion& answer) noexcept;
 
  private:
   struct Kernel;

@@ -1,0 +1,33 @@
+// BenchReport as JSON: what --json writes and --compare reads.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "usher/base/error.h"
+#include "usher/load/plan.h"
+#include "usher/load/report.h"
+
+namespace usher::bench {
+
+/// What was asked for and what came of it.
+struct BenchReport {
+  std::string target;  ///< as it was typed
+  load::LoadPlan plan;
+  load::LoadReport counted;
+  std::string started_at;  ///< RFC 3339
+};
+
+/// Of the tool's threads, 0 to 1: on a CPU, and ready to run without one.
+double busy_share(const BenchReport& report);
+double wait_share(const BenchReport& report);
+/// Above this share of CPU and waiting, the figures tell of the tool rather than of the target.
+inline constexpr double busy_share_max = 0.9;
+
+std::string_view mode_word(load::LoadMode mode);
+std::string_view error_word(load::LoadError kind);
+
+/// One object, with a newline.
+std::string report_json(const BenchReport& report);
+
+}  // namespace usher::bench

@@ -1,0 +1,165 @@
+// LoadRun: the threads, their common start, and the sum of what they counted.
+#include "usher/load/load_run.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "load/loader.h"
+
+namespace usher::load {
+namespace {
+
+void add_up(LoadReport& sum, const LoadReport& one) {
+  sum.ending = std::max(sum.ending, one.ending);
+  sum.warmup = std::max(sum.warmup, one.warmup);
+  sum.measured = std::max(sum.measured, one.measured);
+  sum.total += one.total;
+  sum.counted += one.counted;
+  sum.errors += one.errors;
+  sum.latency.merge(one.latency);
+  sum.connect_latency.merge(one.connect_latency);
+  for (std::size_t i = 0; i < sum.statuses.size(); ++i) sum.statuses[i] += one.statuses[i];
+  sum.late_sends += one.late_sends;
+  sum.unsent += one.unsent;
+  sum.unanswered += one.unanswered;
+  sum.oldest_unanswered = std::max(sum.oldest_unanswered, one.oldest_unanswered);
+  sum.held += one.held;
+  sum.closed_by_peer += one.closed_by_peer;
+  sum.cpu_user_seconds += one.cpu_user_seconds;
+  sum.cpu_system_seconds += one.cpu_system_seconds;
+  sum.cpu_wait_seconds += one.cpu_wait_seconds;
+}
+
+class ThreadedRun final : public LoadRun {
+ public:
+  explicit ThreadedRun(LoadPlan plan) : plan_(std::move(plan)) {}
+
+  Result<void> launch() {
+    std::shared_future<TimePoint> start = start_.get_future().share();
+    std::vector<std::future<Result<void>>> opened;
+    for (unsigned i = 0; i < plan_.threads; ++i) {
+      seats_.push_back(std::make_unique<Seat>());
+      opened.push_back(seats_.back()->opened.get_future());
+      seats_.back()->thread = std::thread([this, i, start] { serve_seat(i, start); });
+      ::pthread_setname_np(seats_.back()->thread.native_handle(), fmt::format("load-{}", i).c_str());
+    }
+    Result<void> all;
+    for (auto& one : opened) {
+      if (auto status = one.get(); !status && all) all = status;
+    }
+    if (!all) stop();
+    start_.set_value(Clock::now());
+    return all;
+  }
+
+  ~ThreadedRun() override {
+    stop();
+    join();
+  }
+
+  bool wait(Duration patience) override {
+    std::unique_lock lock(ended_lock_);
+    return ended_.wait_for(lock, patience, [this] { return ended_count_ == seats_.size(); });
+  }
+
+  void stop() override {
+    for (const auto& seat : seats_) seat->window.stop.store(true, std::memory_order_relaxed);
+  }
+
+  LoadProgress progress() const override {
+    LoadProgress sum;
+    for (const auto& seat : seats_) {
+      const LoadWindow& window = seat->window;
+      sum.total += LoadCounts{window.requests.load(std::memory_order_relaxed), window.connects.load(std::memory_order_relaxed),
+                              window.bytes_sent.load(std::memory_order_relaxed), window.bytes_received.load(std::memory_order_relaxed)};
+      sum.errors += window.errors.load(std::memory_order_relaxed);
+      sum.open += window.open.load(std::memory_order_relaxed);
+    }
+    return sum;
+  }
+
+  std::optional<Histogram> recent() override {
+    for (const auto& seat : seats_) {
+      if (!asked_) seat->window.recent_wanted.store(true, std::memory_order_release);
+    }
+    asked_ = true;
+    for (const auto& seat : seats_) {
+      if (seat->window.recent_wanted.load(std::memory_order_acquire)) return std::nullopt;
+    }
+    asked_ = false;
+    Histogram sum;
+    for (const auto& seat : seats_) {
+      const std::scoped_lock lock(seat->window.recent_lock);
+      sum.merge(seat->window.recent);
+    }
+    return sum;
+  }
+
+  Result<LoadReport> finish() override {
+    join();
+    LoadReport sum;
+    for (const auto& seat : seats_) {
+      if (!seat->report) return std::unexpected(seat->report.error());
+      add_up(sum, *seat->report);
+    }
+    return sum;
+  }
+
+ private:
+  struct Seat {
+    LoadWindow window;
+    std::promise<Result<void>> opened;
+    Result<LoadReport> report = fail("this thread never ran");
+    std::thread thread;
+  };
+
+  void serve_seat(unsigned index, const std::shared_future<TimePoint>& start) {
+    Seat& seat = *seats_[index];
+    try {
+      Loader loader(plan_, index, seat.window);
+      const Result<void> opened = loader.open();
+      seat.opened.set_value(opened);
+      const TimePoint begin = start.get();
+      seat.report = opened ? loader.run(begin) : Result<LoadReport>(std::unexpected(opened.error()));
+    } catch (const std::bad_alloc&) {
+      // Only the tables are allocated, before `opened` is told.
+      seat.opened.set_value(fail(fmt::format("no memory for {} connections", plan_.connections)));
+    }
+    const std::scoped_lock lock(ended_lock_);
+    ++ended_count_;
+    ended_.notify_all();
+  }
+
+  void join() {
+    for (const auto& seat : seats_) {
+      if (seat->thread.joinable()) seat->thread.join();
+    }
+  }
+
+  const LoadPlan plan_;
+  std::promise<TimePoint> start_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+  std::mutex ended_lock_;
+  std::condition_variable ended_;
+  std::size_t ended_count_ = 0;
+  bool asked_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<LoadRun>> LoadRun::start(LoadPlan plan) {
+  auto run = std::make_unique<ThreadedRun>(std::move(plan));
+  if (auto launched = run->launch(); !launched) return std::unexpected(launched.error());
+  return run;
+}
+
+}  // namespace usher::load
