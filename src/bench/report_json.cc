@@ -41,6 +41,14 @@ Json errors_json(const LoadErrors& errors) {
   return object;
 }
 
+/// The rate in each tenth of the time: requests, or bytes where the mode has none.
+Json slices_json(const BenchReport& report) {
+  const double slice = seconds(report.plan.duration) / static_cast<double>(load_slices);
+  Json list = Json::array();
+  for (std::size_t i = 0; i < report.counted.slices_whole; ++i) list.push_back(static_cast<double>(report.counted.slices[i]) / slice);
+  return list;
+}
+
 Json statuses_json(const LoadReport& counted) {
   Json object = Json::object();
   for (std::size_t i = 1; i < counted.statuses.size(); ++i) object[std::to_string(i) + "xx"] = counted.statuses[i];
@@ -107,6 +115,7 @@ std::string report_json(const BenchReport& report) {
       {"total", counts_json(counted.total)},
       {"measured", counts_json(counted.counted)},
       {"per_second", rates_json(counted.counted, over)},
+      {"slices_per_second", slices_json(report)},
       {"errors", errors_json(counted.errors)},
       {"latency", latency_json(counted.latency, plan.rate > 0)},
       {"connect_latency", latency_json(counted.connect_latency, false)},

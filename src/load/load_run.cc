@@ -28,6 +28,9 @@ void add_up(LoadReport& sum, const LoadReport& one) {
   sum.latency.merge(one.latency);
   sum.connect_latency.merge(one.connect_latency);
   for (std::size_t i = 0; i < sum.statuses.size(); ++i) sum.statuses[i] += one.statuses[i];
+  // A slice is whole where it is on every thread.
+  sum.slices_whole = std::min(sum.slices_whole, one.slices_whole);
+  for (std::size_t i = 0; i < load_slices; ++i) sum.slices[i] += one.slices[i];
   sum.late_sends += one.late_sends;
   sum.unsent += one.unsent;
   sum.unanswered += one.unanswered;
@@ -107,6 +110,7 @@ class ThreadedRun final : public LoadRun {
   Result<LoadReport> finish() override {
     join();
     LoadReport sum;
+    sum.slices_whole = load_slices;
     for (const auto& seat : seats_) {
       if (!seat->report) return std::unexpected(seat->report.error());
       add_up(sum, *seat->report);

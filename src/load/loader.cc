@@ -94,6 +94,7 @@ Result<LoadReport> Loader::run(TimePoint start) {
     now = Clock::now();
     if (phase_ == Phase::warming && now >= measure_from_) begin_measuring(now);
     reap(now);
+    if (phase_ == Phase::measuring) note_slices(now);
     if (now >= next_sweep_) sweep(now);
   }
   return finish(now);
@@ -105,6 +106,19 @@ void Loader::begin_measuring(TimePoint now) {
   at_warm_ = report_.total;
   late_at_warm_ = pacer_ ? pacer_->late() : 0;
   usage_at_warm_ = usage_of_thread();
+  units_at_slice_ = units_moved();
+}
+
+std::uint64_t Loader::units_moved() const noexcept {
+  return exchanges() ? report_.total.requests : report_.total.bytes_sent + report_.total.bytes_received;
+}
+
+void Loader::note_slices(TimePoint now) {
+  while (report_.slices_whole < load_slices &&
+         now >= measured_since_ + plan_.duration * static_cast<std::int64_t>(report_.slices_whole + 1) / static_cast<std::int64_t>(load_slices)) {
+    report_.slices[report_.slices_whole++] = units_moved() - units_at_slice_;
+    units_at_slice_ = units_moved();
+  }
 }
 
 bool Loader::over(TimePoint now) {

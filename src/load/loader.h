@@ -68,6 +68,7 @@ class Loader {
   [[nodiscard]] bool over(TimePoint now);
   [[nodiscard]] Duration patience(TimePoint now) const noexcept;
   void sweep(TimePoint now);
+  void note_slices(TimePoint now);
   void publish();
   void reap(TimePoint now);
   LoadReport finish(TimePoint now);
@@ -100,6 +101,7 @@ class Loader {
   void receive_bulk(std::uint32_t slot);
 
   [[nodiscard]] bool exchanges() const noexcept { return plan_.mode != LoadMode::stream && plan_.mode != LoadMode::idle; }
+  [[nodiscard]] std::uint64_t units_moved() const noexcept;
   [[nodiscard]] bool keeps_connections() const noexcept { return plan_.requests_per_connection == 0; }
   [[nodiscard]] std::span<const std::byte> request_of(const Connection& connection) const noexcept;
 
@@ -131,6 +133,7 @@ class Loader {
   Duration sweep_every_;
   enum class Phase : std::uint8_t { warming, measuring } phase_ = Phase::warming;
   LoadCounts at_warm_;
+  std::uint64_t units_at_slice_ = 0;
   std::uint64_t late_at_warm_ = 0;
   struct Usage {
     double user = 0, system = 0, wait = 0;

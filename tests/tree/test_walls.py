@@ -16,12 +16,15 @@ MAY = {
     "relay": ["base", "ring"],
     "worker": ["base", "ring", "relay", "policy", "metrics"],
     "steer": ["base"],
+    "load": ["base", "ring"],
     # relay's innards (flow, session, pump, pipes) are the worker's business
     "control": ["base", "ring", "policy", "health", "metrics", "config", "relay/proxy_header.h", "worker", "steer"],
     "admin": ["base", "control/service.h", "metrics"],
     # the one that builds the parts and shows them: it starts control and admin, and reads what Service reports
     "cli": ["base", "config", "control", "admin", "metrics"],
-    "main": ["cli"],
+    # a program of its own; units.h so that durations and sizes are written as in the configuration
+    "bench": ["base", "load", "config/units.h"],
+    "main": ["cli", "bench"],
     "bpf": ["steer/abi.h"],
 }
 
@@ -33,8 +36,8 @@ ALONE = [
     (r".*\.skel\.h", "a BPF skeleton", ["steer"]),
     (r"toml\+\+/|toml\.hpp", "toml++", ["config"]),
     (r"httplib\.h", "the HTTP library", ["admin"]),
-    (r"nlohmann/", "the JSON library", ["admin", "cli"]),  # cli reads what the API answers
-    (r"CLI/", "the command line library", ["cli"]),
+    (r"nlohmann/", "the JSON library", ["admin", "cli", "bench"]),  # cli reads what the API answers, bench its own reports
+    (r"CLI/", "the command line library", ["cli", "bench"]),
     (r"systemd/", "libsystemd", ["control"]),
     (r"prometheus/", "the Prometheus library", ["metrics"]),
     (r"spdlog/", "spdlog", ["base"]),

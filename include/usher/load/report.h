@@ -65,6 +65,9 @@ struct LoadErrors {
   }
 };
 
+/// How finely a report tells its rate apart, so that a reader sees whether it was steady.
+inline constexpr std::size_t load_slices = 10;
+
 /// How a run came to its end.
 enum class LoadEnding : std::uint8_t { time_over, requests_done, interrupted, nothing_connected };
 
@@ -84,6 +87,9 @@ struct LoadReport {
   Duration oldest_unanswered{};
   std::uint64_t held = 0;  ///< connections open at the end
   std::uint64_t closed_by_peer = 0;
+  /// What was moved in each tenth of the measured time (requests; bytes both ways where a mode has none); as many as were whole.
+  std::array<std::uint64_t, load_slices> slices{};
+  std::size_t slices_whole = 0;
   double cpu_user_seconds = 0;
   double cpu_system_seconds = 0;
   double cpu_wait_seconds = 0;  ///< ready to run, without a CPU (/proc/thread-self/schedstat)
