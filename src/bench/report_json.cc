@@ -49,7 +49,7 @@ Json slices_json(const BenchReport& report) {
   return list;
 }
 
-Json statuses_json(const LoadReport& counted) {
+Json statuses_json(const RunReport& counted) {
   Json object = Json::object();
   for (std::size_t i = 1; i < counted.statuses.size(); ++i) object[std::to_string(i) + "xx"] = counted.statuses[i];
   return object;
@@ -94,7 +94,7 @@ std::string_view error_word(LoadError kind) {
 }
 
 std::string report_json(const BenchReport& report) {
-  const LoadReport& counted = report.counted;
+  const RunReport& counted = report.counted;
   const LoadPlan& plan = report.plan;
   const double over = seconds(counted.measured);
   Json histogram = Json::array();

@@ -14,7 +14,7 @@ namespace usher::bench {
 struct BenchReport {
   std::string target;  ///< as it was typed
   load::LoadPlan plan;
-  load::LoadReport counted;
+  load::RunReport counted;
   std::string started_at;  ///< RFC 3339
 };
 

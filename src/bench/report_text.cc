@@ -75,7 +75,7 @@ std::string headline(const BenchReport& report) {
 }
 
 std::string report_table(const BenchReport& report) {
-  const LoadReport& counted = report.counted;
+  const RunReport& counted = report.counted;
   const LoadPlan& plan = report.plan;
   const double over = std::chrono::duration<double>(counted.measured).count();
   const auto rate = [&](std::uint64_t count) { return over > 0 ? static_cast<double>(count) / over : 0.0; };
@@ -114,7 +114,7 @@ std::string report_table(const BenchReport& report) {
 }
 
 std::vector<std::string> complaints(const BenchReport& report) {
-  const LoadReport& counted = report.counted;
+  const RunReport& counted = report.counted;
   const bool exchanges = report.plan.mode != LoadMode::stream && report.plan.mode != LoadMode::idle;
   std::vector<std::string> found;
   if (counted.total.connects == 0 && counted.errors.total() > 0) {
@@ -148,7 +148,7 @@ std::vector<std::string> complaints(const BenchReport& report) {
 }
 
 std::vector<std::string> cautions(const BenchReport& report) {
-  const LoadReport& counted = report.counted;
+  const RunReport& counted = report.counted;
   std::vector<std::string> found;
   const double busy = busy_share(report);
   const double wait = wait_share(report);

@@ -18,7 +18,7 @@
 namespace usher::load {
 namespace {
 
-void add_up(LoadReport& sum, const LoadReport& one) {
+void add_up(RunReport& sum, const RunReport& one) {
   sum.ending = std::max(sum.ending, one.ending);
   sum.warmup = std::max(sum.warmup, one.warmup);
   sum.measured = std::max(sum.measured, one.measured);
@@ -107,9 +107,9 @@ class ThreadedRun final : public LoadRun {
     return sum;
   }
 
-  Result<LoadReport> finish() override {
+  Result<RunReport> finish() override {
     join();
-    LoadReport sum;
+    RunReport sum;
     sum.slices_whole = load_slices;
     for (const auto& seat : seats_) {
       if (!seat->report) return std::unexpected(seat->report.error());
@@ -122,7 +122,7 @@ class ThreadedRun final : public LoadRun {
   struct Seat {
     LoadWindow window;
     std::promise<Result<void>> opened;
-    Result<LoadReport> report = fail("this thread never ran");
+    Result<RunReport> report = fail("this thread never ran");
     std::thread thread;
   };
 
@@ -133,7 +133,7 @@ class ThreadedRun final : public LoadRun {
       const Result<void> opened = loader.open();
       seat.opened.set_value(opened);
       const TimePoint begin = start.get();
-      seat.report = opened ? loader.run(begin) : Result<LoadReport>(std::unexpected(opened.error()));
+      seat.report = opened ? loader.run(begin) : Result<RunReport>(std::unexpected(opened.error()));
     } catch (const std::bad_alloc&) {
       // Only the tables are allocated, before `opened` is told.
       seat.opened.set_value(fail(fmt::format("no memory for {} connections", plan_.connections)));

@@ -78,7 +78,7 @@ Result<void> Loader::open() {
   return provided_ ? ring_->provide_buffers(std::clamp(std::bit_ceil(count), 64U, buffers_max), buffer_bytes) : Result<void>{};
 }
 
-Result<LoadReport> Loader::run(TimePoint start) {
+Result<RunReport> Loader::run(TimePoint start) {
   start_ = start;
   measure_from_ = start + plan_.warmup;
   end_ = measure_from_ + plan_.duration;
@@ -219,7 +219,7 @@ Loader::Usage Loader::usage_of_thread() {
   return usage;
 }
 
-LoadReport Loader::finish(TimePoint now) {
+RunReport Loader::finish(TimePoint now) {
   if (phase_ == Phase::warming) begin_measuring(now);
   const Usage usage = usage_of_thread();
   report_.warmup = measured_since_ - start_;

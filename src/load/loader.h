@@ -41,7 +41,7 @@ class Loader {
   /// The ring and its buffers.
   Result<void> open();
   /// Until the time is over, the requests are done, or the window says stop.
-  Result<LoadReport> run(TimePoint start);
+  Result<RunReport> run(TimePoint start);
 
  private:
   enum class Stage : std::uint8_t { resting, dialing, ready, asking, streaming, held, closing };
@@ -71,7 +71,7 @@ class Loader {
   void note_slices(TimePoint now);
   void publish();
   void reap(TimePoint now);
-  LoadReport finish(TimePoint now);
+  RunReport finish(TimePoint now);
 
   // dialing.cc: the life of a connection
   void revive(std::uint32_t slot, TimePoint now);
@@ -140,7 +140,7 @@ class Loader {
   };
   static Usage usage_of_thread();
   Usage usage_at_warm_;
-  LoadReport report_;
+  RunReport report_;
   Histogram recent_;
 };
 

@@ -27,7 +27,7 @@ class LoadRun {
   /// Latencies since the last call that got any; nothing where a thread hasn't handed its own over yet (it takes up to 100 ms).
   virtual std::optional<Histogram> recent() = 0;
   /// Waits for the end. Once.
-  virtual Result<LoadReport> finish() = 0;
+  virtual Result<RunReport> finish() = 0;
 };
 
 }  // namespace usher::load

@@ -1,4 +1,4 @@
-// LoadReport: what a run counted. Values.
+// RunReport: what a run counted. Values.
 #pragma once
 
 #include <array>
@@ -71,7 +71,7 @@ inline constexpr std::size_t load_slices = 10;
 /// How a run came to its end.
 enum class LoadEnding : std::uint8_t { time_over, requests_done, interrupted, nothing_connected };
 
-struct LoadReport {
+struct RunReport {
   LoadEnding ending = LoadEnding::time_over;
   Duration warmup{};    ///< as long as it was
   Duration measured{};  ///< without the warm-up

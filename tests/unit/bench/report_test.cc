@@ -1,0 +1,154 @@
+// Reports: what is printed, what --json holds, and what --compare makes of two.
+#include <cerrno>
+#include <string>
+
+#include <catch2/catch_test_macros.hpp>
+#include <nlohmann/json.hpp>
+
+#include "bench/compare.h"
+#include "bench/report_text.h"
+#include "bench/words.h"
+
+using namespace usher;
+using namespace usher::bench;
+using namespace usher::load;
+using namespace std::chrono_literals;
+using Json = nlohmann::json;
+
+namespace {
+
+BenchReport report_with(std::uint64_t requests, Duration latency = 1ms) {
+  BenchReport report;
+  report.target = "10.1.0.1:80";
+  report.started_at = "2026-01-01T00:00:00Z";
+  report.plan.threads = 1;
+  report.counted.measured = 10s;
+  report.counted.total = {requests + 10, 50, 1000, 2000};
+  report.counted.counted = {requests, 0, 900, 1900};
+  for (std::uint64_t i = 0; i < requests; ++i) report.counted.latency.add(latency);
+  report.counted.slices_whole = load_slices;
+  for (std::size_t i = 0; i < load_slices; ++i) report.counted.slices[i] = requests / 10 + i % 2;
+  return report;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("numbers for people keep three digits") {
+  CHECK(latency_text(0ns) == "0ns");
+  CHECK(latency_text(999ns) == "999ns");
+  CHECK(latency_text(42100ns) == "42.1us");
+  CHECK(latency_text(1240us) == "1.24ms");
+  CHECK(latency_text(9996us) == "10.0ms");
+  CHECK(latency_text(999'600us) == "1.00s");
+  CHECK(latency_text(125s) == "125s");
+  CHECK(count_text(0) == "0");
+  CHECK(count_text(999) == "999");
+  CHECK(count_text(1234567) == "1,234,567");
+  CHECK(rate_text(12.34) == "12.3");
+  CHECK(rate_text(12345.6) == "12,346");
+  CHECK(bytes_text(512) == "512 B");
+  CHECK(bytes_text(1536) == "1.50 KiB");
+  CHECK(bytes_text(20.0 * 1024 * 1024 * 1024) == "20.0 GiB");
+}
+
+TEST_CASE("the JSON has every key of the contract, and null where nothing was measured") {
+  BenchReport report = report_with(10'000);
+  const Json json = Json::parse(report_json(report));
+  for (const char* key : {"tool", "version", "mode", "target", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
+                          "duration_seconds", "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle",
+                          "cpu_seconds", "busy_share", "histogram"}) {
+    CAPTURE(key);
+    CHECK(json.contains(key));
+  }
+  CHECK(json["rate"].is_null());
+  CHECK(json["idle"].is_null());
+  CHECK(json["connect_latency"].is_null());
+  CHECK(json["total"]["requests"] == 10'010);
+  CHECK(json["measured"]["requests"] == 10'000);
+  CHECK(json["per_second"]["requests"] == 1000.0);
+  CHECK(json["latency"]["count"] == 10'000);
+  CHECK(json["latency"]["p999"].is_number());
+  CHECK(json["latency"]["corrected"] == false);
+  for (const char* kind : {"connect_refused", "connect_timeout", "reset", "closed_early", "timeout", "bad_answer", "local", "total"}) {
+    CHECK(json["errors"][kind] == 0);
+  }
+  CHECK(json["histogram"].size() == 1);
+  CHECK(json["histogram"][0][1] == 10'000);
+}
+
+TEST_CASE("percentiles that rest on too few are not told") {
+  const BenchReport report = report_with(500);
+  CHECK(Json::parse(report_json(report))["latency"]["p99"].is_null());
+  CHECK(has(report_table(report), "         -"));
+  CHECK(has(cautions(report).back(), "fewer than ten"));
+}
+
+TEST_CASE("a tool that was the bottleneck says so") {
+  BenchReport report = report_with(10'000);
+  CHECK(cautions(report).empty());
+  report.counted.cpu_user_seconds = 4;
+  report.counted.cpu_system_seconds = 5.5;
+  REQUIRE(cautions(report).size() == 1);
+  CHECK(has(cautions(report)[0], "was the bottleneck"));
+  report.plan.threads = 2;
+  CHECK(cautions(report).empty());
+  report.counted.cpu_wait_seconds = 9.5;
+  REQUIRE(cautions(report).size() == 1);
+  CHECK(has(cautions(report)[0], "short of CPU"));
+}
+
+TEST_CASE("what went wrong is said in sentences, with the cure where there is one") {
+  BenchReport report = report_with(10);
+  CHECK(complaints(report).empty());
+  report.counted.errors.count(LoadError::local);
+  report.counted.errors.last_local_errno = EADDRNOTAVAIL;
+  report.counted.errors.count(LoadError::timeout);
+  const auto found = complaints(report);
+  REQUIRE(found.size() == 2);
+  CHECK(has(found[0], "1 requests had no answer in time"));
+  CHECK(has(found[1], "ip_local_port_range"));
+  CHECK(has(found[1], "--bind"));
+}
+
+TEST_CASE("nothing connected is one sentence with the reason") {
+  BenchReport report;
+  report.target = "127.0.0.1:9";
+  for (int i = 0; i < 12; ++i) report.counted.errors.count(LoadError::connect_refused);
+  report.counted.errors.last_connect_errno = ECONNREFUSED;
+  CHECK(complaints(report) == std::vector<std::string>{"nothing could connect to 127.0.0.1:9: Connection refused (12 attempts)"});
+}
+
+TEST_CASE("two reports are told apart by more than they wavered, or not") {
+  const auto read = [](const BenchReport& report, const char* name) {
+    auto compared = read_report(name, report_json(report));
+    if (!compared) FAIL(compared.error().message);
+    return *compared;
+  };
+  const ComparedReport a = read(report_with(10'000), "a.json");
+  const ComparedReport same = read(report_with(10'000), "b.json");
+  const ComparedReport faster = read(report_with(12'000, 2ms), "c.json");
+  CHECK(has(comparison_table(a, same), "within how much"));
+  const std::string table = comparison_table(a, faster);
+  CHECK(has(table, "beyond how much"));
+  CHECK(has(table, "1.200"));
+  CHECK(has(table, "latency p50"));
+  CHECK(has(table, "2.000"));
+  CHECK_FALSE(has(table, "held"));
+  BenchReport other = report_with(10);
+  other.plan.connections = 7;
+  CHECK(has(comparison_table(a, read(other, "d.json")), "weren't asked for the same"));
+}
+
+TEST_CASE("a file that is no report is refused by name") {
+  for (const char* text : {"", "{", "[]", "null", "{\"tool\":\"wrk\"}", "{\"tool\":5}"}) {
+    const auto report = read_report("x.json", text);
+    REQUIRE_FALSE(report);
+    CHECK(has(report.error().message, "x.json is no report"));
+  }
+  // One that lacks everything, or has it in other types, is read as one that has nothing.
+  const auto bare = read_report("x.json", R"({"tool":"usher-bench","latency":5,"per_second":[],"errors":null,"slices_per_second":["a"]})");
+  REQUIRE(bare);
+  CHECK_FALSE(comparison_table(*bare, *bare).empty());
+}
