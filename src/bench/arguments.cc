@@ -280,7 +280,9 @@ class Parser {
   BenchAnswer usage(const std::string& sentence) const {
     const auto modes = app_.get_subcommands();
     const std::string command = modes.empty() ? "usher-bench" : "usher-bench " + modes.front()->get_name();
-    return {exit_usage, "", fmt::format("{0}: {1}; see '{0} --help'\n", command, sentence)};
+    std::string safe = sentence;  // what was typed must not break the line, nor drive the terminal
+    std::ranges::replace_if(safe, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    return {exit_usage, "", fmt::format("{0}: {1}; see '{0} --help'\n", command, safe)};
   }
 
   BenchAnswer explain(const CLI::ParseError& error) {

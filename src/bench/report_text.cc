@@ -177,7 +177,7 @@ std::string progress_line(LoadMode mode, const Moment& moment) {
   const double over = std::chrono::duration<double>(moment.since_last).count();
   const auto rate = [&](std::uint64_t count) { return over > 0 ? static_cast<double>(count) / over : 0.0; };
   const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
-  std::string text = fmt::format("{:>4.0f}s of {:.0f}s{}", seconds(moment.elapsed), seconds(moment.whole), moment.elapsed <= moment.warmup ? ", warm-up" : "");
+  std::string text = fmt::format("{:>4.0f}s of {}{}", seconds(moment.elapsed), duration_text(moment.whole), moment.elapsed <= moment.warmup ? ", warm-up" : "");
   switch (mode) {
     case LoadMode::stream:
       text += fmt::format("  sent {} /s  received {} /s", bytes_text(rate(moment.counts.bytes_sent)), bytes_text(rate(moment.counts.bytes_received)));

@@ -1,0 +1,35 @@
+# fish completion for usher-bench(1): modes and options.
+
+set -l load http echo connect stream idle
+set -l modes $load serve
+
+complete -c usher-bench -f
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a http -d 'Users of any HTTP server'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a echo -d 'Requests and answers on connections that stay'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a connect -d 'Connect, one request, its answer, close; again'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a stream -d 'As many bytes as go'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a idle -d 'Open connections and hold them'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -a serve -d 'A backend to measure against'
+complete -c usher-bench -n "not __fish_seen_subcommand_from $modes" -l compare -r -F -d 'Two reports side by side'
+complete -c usher-bench -n '__fish_seen_subcommand_from serve' -a 'echo sink source http answer'
+complete -c usher-bench -n "__fish_seen_subcommand_from $modes" -s c -l connections -x -d 'Connections at a time'
+complete -c usher-bench -n "__fish_seen_subcommand_from $modes" -s d -l duration -x -d 'For so long'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l warmup -x -d 'Before that, uncounted'
+complete -c usher-bench -n "__fish_seen_subcommand_from $modes" -l threads -x -d 'Threads'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l timeout -x -d 'Of a connect or a request'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l connect-rate -x -d 'Connections a second'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l bind -x -d 'Source addresses'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l seed -x -d 'Of the jitter'
+complete -c usher-bench -n "__fish_seen_subcommand_from $load" -l json -r -F -d 'The report'
+complete -c usher-bench -n "__fish_seen_subcommand_from $modes" -l quiet -d 'Print less'
+complete -c usher-bench -n "__fish_seen_subcommand_from http echo connect" -s r -l rate -x -d 'Open loop, requests a second'
+complete -c usher-bench -n "__fish_seen_subcommand_from http echo connect" -l requests -x -d 'End after so many'
+complete -c usher-bench -n "__fish_seen_subcommand_from http" -l requests-per-connection -x -d 'Then another'
+complete -c usher-bench -n "__fish_seen_subcommand_from http" -s H -l header -x -d 'One more header'
+complete -c usher-bench -n "__fish_seen_subcommand_from echo connect idle" -l request -x -d 'Bytes of a request'
+complete -c usher-bench -n "__fish_seen_subcommand_from echo connect" -l answer -x -d 'Bytes of an answer'
+complete -c usher-bench -n "__fish_seen_subcommand_from stream" -l direction -x -a 'up down both' -d 'Where the bytes go'
+complete -c usher-bench -n "__fish_seen_subcommand_from serve" -l listen -x -d 'Where'
+complete -c usher-bench -n "__fish_seen_subcommand_from serve" -l discard -d 'Drop without copying'
+complete -c usher-bench -s h -l help -d 'Show help'
+complete -c usher-bench -l version -d 'Show the version'
