@@ -72,7 +72,7 @@ ViewFrame DemoHistory::frame() const {
   frame.requests = last.load.requests;
   frame.errors = last.load.errors;
   frame.reconnects = last.load.reconnects;
-  const LatencyHistogram recent = last.load.latency.since(first.load.latency);
+  const load::CoarseHistogram recent = last.load.latency.since(first.load.latency);
   frame.p50 = recent.percentile(0.50);
   frame.p99 = recent.percentile(0.99);
   for (const BackendReport& backend : last.backends) {

@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
-#include "cli/latency_histogram.h"
 #include "usher/base/endpoint.h"
 #include "usher/base/error.h"
 #include "usher/base/fd.h"
+#include "usher/load/histogram.h"
 
 namespace usher::cli {
 
@@ -23,7 +23,7 @@ struct LoadReport {
   std::uint64_t reconnects = 0;  ///< long connections that ended under their client, which went on with a new one
   std::map<std::string, std::uint64_t> by_backend;  ///< answers by the name in them: at most `names_max`
   std::string last_error;
-  LatencyHistogram latency;  ///< of what was answered, a short one's connect included
+  load::CoarseHistogram latency;  ///< of what was answered, a short one's connect included
 
   static constexpr std::size_t names_max = 16;
 };

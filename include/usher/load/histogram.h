@@ -1,7 +1,6 @@
-// Histogram: how often each duration was seen, in bounded memory, true to one part in 1,024. After Gil Tene's HdrHistogram.
+// Histogram: how often each duration was seen, in bounded memory. After Gil Tene's HdrHistogram.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -12,25 +11,27 @@
 
 namespace usher::load {
 
-/// Buckets as in HdrHistogram (hdrhistogram.org): linear in each power of two, 1,024 to one, from 1 ns to 137 s; what is longer is
-/// counted in the last bucket, and max() still tells it truly. 224 KiB, taken by the constructor; nothing else allocates.
-/// A value; not thread safe.
-class Histogram {
+/// Buckets as in HdrHistogram (hdrhistogram.org): linear in each power of two, 2^sub_bucket_bits to one, from 1 ns to 137 s; what is
+/// longer is counted in the last bucket, and max() still tells it truly. Its memory is taken by the constructor; nothing else
+/// allocates. A value; not thread safe.
+template <unsigned sub_bucket_bits>
+class BasicHistogram {
  public:
-  static constexpr unsigned sub_bucket_bits = 10;
   static constexpr unsigned value_bits = 37;
   static constexpr std::size_t bucket_count = std::size_t{value_bits - sub_bucket_bits + 1} << sub_bucket_bits;
 
-  Histogram() : buckets_(bucket_count) {}
+  BasicHistogram() : buckets_(bucket_count) {}
 
   void add(Duration took) noexcept;
-  void merge(const Histogram& other) noexcept;
+  void merge(const BasicHistogram& other) noexcept;
   void clear() noexcept;
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] Duration min() const noexcept { return count_ == 0 ? Duration::zero() : Duration(min_); }
   [[nodiscard]] Duration max() const noexcept { return Duration(max_); }
   [[nodiscard]] Duration mean() const noexcept;
+  /// What was added since `earlier`, an older copy of this one; min() and max() are then those of the buckets, at most this one's.
+  [[nodiscard]] BasicHistogram since(const BasicHistogram& earlier) const;
   /// By nearest rank: of 100, the 99th smallest is the 99th percentile. The upper end of its bucket, at most max(); zero of none.
   [[nodiscard]] Duration percentile(double share) const noexcept;
   /// The percentile, where at least ten durations lie beyond it: fewer would make it the tale of one request.
@@ -49,5 +50,12 @@ class Histogram {
   std::int64_t max_ = 0;
   double sum_ns_ = 0;
 };
+
+/// True to one part in 1,024; 224 KiB.
+using Histogram = BasicHistogram<10>;
+/// True to 3 %; 8 KiB, for what keeps many.
+using CoarseHistogram = BasicHistogram<5>;
+extern template class BasicHistogram<10>;
+extern template class BasicHistogram<5>;
 
 }  // namespace usher::load

@@ -1,11 +1,10 @@
-// The demo's parts: its schedule, its percentiles, its configuration, its backends and its load.
+// The demo's parts: its schedule, its configuration, its backends and its load.
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -16,8 +15,6 @@
 #include "cli/demo_load.h"
 #include "cli/demo_schedule.h"
 #include "cli/demo_setup.h"
-#include "cli/latency_histogram.h"
-#include "usher/base/rng.h"
 
 using namespace usher;
 using namespace usher::cli;
@@ -53,40 +50,6 @@ TEST_CASE("a backend dies every 16 s, each in turn, for 8 s, and never two at on
   CHECK(schedule.due(56s) == KillStep{KillAct::revive, 2});
   CHECK(schedule.due(56s) == KillStep{KillAct::kill, 0});
   CHECK_FALSE(schedule.due(56s));
-}
-
-TEST_CASE("percentiles are within 5 % of the exact ones") {
-  const std::uint64_t seed = 20240611;
-  CAPTURE(seed);
-  Rng rng(seed);
-  LatencyHistogram histogram;
-  std::vector<Duration> exact;
-  for (int i = 0; i < 5000; ++i) {
-    const auto took = Duration(static_cast<Duration::rep>(60'000 * std::exp(rng.unit() * 11)));
-    exact.push_back(took);
-    histogram.add(took);
-  }
-  std::ranges::sort(exact);
-  CHECK(histogram.count() == exact.size());
-  for (const double share : {0.01, 0.5, 0.9, 0.99, 1.0}) {
-    CAPTURE(share);
-    const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(exact.size())));
-    const auto wanted = static_cast<double>(exact[rank - 1].count());
-    CHECK_THAT(static_cast<double>(histogram.percentile(share).count()), Catch::Matchers::WithinRel(wanted, 0.0501));
-  }
-}
-
-TEST_CASE("a histogram of nothing, of too short and of too long ones") {
-  LatencyHistogram histogram;
-  CHECK(histogram.percentile(0.5) == Duration::zero());
-  histogram.add(-1s);
-  histogram.add(Duration::zero());
-  CHECK(histogram.percentile(1) == 50us);
-  const LatencyHistogram before = histogram;
-  histogram.add(1h);
-  CHECK(histogram.count() == 3);
-  CHECK(histogram.since(before).count() == 1);
-  CHECK(histogram.since(before).percentile(0.5) > 10s);
 }
 
 TEST_CASE("the demo's configuration names its listener, backends and doors") {

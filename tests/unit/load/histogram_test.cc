@@ -113,3 +113,30 @@ TEST_CASE("buckets tile the line: each begins where the one before ended") {
     edge = edge * 2 + 1;
   }
 }
+
+TEST_CASE("what was added since an earlier copy") {
+  CoarseHistogram histogram;
+  for (int i = 0; i < 100; ++i) histogram.add(1ms);
+  const CoarseHistogram before = histogram;
+  CHECK(histogram.since(before).count() == 0);
+  CHECK(histogram.since(before).percentile(0.5) == 0ns);
+  histogram.add(10s);
+  histogram.add(1h);
+  const CoarseHistogram added = histogram.since(before);
+  CHECK(added.count() == 2);
+  CHECK(added.percentile(0.5) >= 10s);
+  CHECK(added.percentile(0.5) <= 10'400ms);
+  CHECK(added.max() == 1h);
+}
+
+TEST_CASE("a coarse histogram is true to 3 %") {
+  Rng rng(2);
+  for (int i = 0; i < 300; ++i) {
+    const Duration value(static_cast<std::int64_t>(60'000 * std::exp(rng.unit() * 11)));
+    CoarseHistogram histogram;
+    histogram.add(value);
+    histogram.add(value * 2);
+    CHECK(histogram.percentile(0.5) >= value);
+    CHECK(static_cast<double>(histogram.percentile(0.5).count()) <= static_cast<double>(value.count()) * (1 + 1.0 / 32));
+  }
+}
