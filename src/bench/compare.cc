@@ -106,7 +106,7 @@ Result<ComparedReport> read_report(const std::string& name, std::string_view jso
     return object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : std::string("?");
   };
   const double rate = number_at(object, "/rate");
-  report.title = fmt::format("{} {}, {} connections, {} threads, {}", text_at("mode"), text_at("target"),
+  report.title = fmt::format("{} {}, connections {}, threads {}, {}", text_at("mode"), text_at("url") != "?" ? text_at("url") : text_at("target"),
                              value_text(number_at(object, "/connections"), Unit::count), value_text(number_at(object, "/threads"), Unit::count),
                              std::isnan(rate) ? "closed loop" : fmt::format("open loop at {} /s", rate_text(rate)));
   for (const Field& field : fields) report.rows.push_back({field.label, number_at(object, field.pointer), field.unit});

@@ -57,6 +57,8 @@ Json statuses_json(const RunReport& counted) {
 
 }  // namespace
 
+std::string_view aim(const BenchReport& report) { return report.url.empty() ? report.target : report.url; }
+
 double busy_share(const BenchReport& report) {
   const double all = seconds(report.counted.measured) * report.plan.threads;
   return all > 0 ? (report.counted.cpu_user_seconds + report.counted.cpu_system_seconds) / all : 0;
@@ -104,6 +106,7 @@ std::string report_json(const BenchReport& report) {
       {"version", USHER_VERSION},
       {"mode", mode_word(plan.mode)},
       {"target", report.target},
+      {"url", report.url.empty() ? Json(nullptr) : Json(report.url)},
       {"connections", plan.connections},
       {"threads", plan.threads},
       {"rate", number_or_null(plan.rate)},

@@ -12,11 +12,15 @@ namespace usher::bench {
 
 /// What was asked for and what came of it.
 struct BenchReport {
-  std::string target;  ///< as it was typed
+  std::string target;  ///< HOST:PORT
+  std::string url;     ///< http: the whole of it; "" in other modes
   load::LoadPlan plan;
   load::RunReport counted;
   std::string started_at;  ///< RFC 3339
 };
+
+/// The URL, or the target.
+std::string_view aim(const BenchReport& report);
 
 /// Of the tool's threads, 0 to 1: on a CPU, and ready to run without one.
 double busy_share(const BenchReport& report);

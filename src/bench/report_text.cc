@@ -70,7 +70,7 @@ std::string headline(const BenchReport& report) {
   std::string end = duration_text(plan.duration);
   if (plan.requests_max != 0) end = fmt::format("{} requests, {} at most", count_text(plan.requests_max), end);
   const std::string warm = plan.warmup > Duration::zero() ? fmt::format(" after {} of warm-up", duration_words(plan.warmup)) : "";
-  return fmt::format("{} {}: {} connection{}, {} thread{}, {}, {}{}", mode_word(plan.mode), report.target, count_text(plan.connections),
+  return fmt::format("{} {}: {} connection{}, {} thread{}, {}, {}{}", mode_word(plan.mode), aim(report), count_text(plan.connections),
                      plan.connections == 1 ? "" : "s", plan.threads, plan.threads == 1 ? "" : "s", pace, end, warm);
 }
 
@@ -120,7 +120,7 @@ std::vector<std::string> complaints(const BenchReport& report) {
   if (counted.total.connects == 0 && counted.errors.total() > 0) {
     const int code = counted.errors.last_connect_errno != 0 ? counted.errors.last_connect_errno : counted.errors.last_local_errno;
     const std::string why = code != 0 ? system_error("", code).message.substr(2) : "no answer to a connect in time";
-    found.push_back(fmt::format("nothing could connect to {}: {} ({} attempts)", report.target, why, count_text(counted.errors.total())));
+    found.push_back(fmt::format("nothing could connect to {}: {} ({} attempts)", aim(report), why, count_text(counted.errors.total())));
     if (const std::string cure = cure_of(counted.errors.last_local_errno); !cure.empty()) found.push_back(cure);
     return found;
   }

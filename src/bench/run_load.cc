@@ -133,7 +133,8 @@ int run_load_mode(BenchArguments arguments) {
     complain(enough.error().message);
     return exit_failed;
   }
-  BenchReport report{.target = plan.mode == LoadMode::http ? "http://" + arguments.target.text() + arguments.target.path : arguments.target.text(),
+  BenchReport report{.target = arguments.target.text(),
+                     .url = plan.mode == LoadMode::http ? "http://" + arguments.target.text() + arguments.target.path : "",
                      .plan = plan, .counted = {}, .started_at = now_rfc3339()};
   if (arguments.loudness == Loudness::normal) std::fputs((headline(report) + "\n").c_str(), stderr);
   watch_signals();

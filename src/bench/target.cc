@@ -2,18 +2,23 @@
 #include "bench/target.h"
 
 #include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <memory>
 
 #include <fmt/format.h>
 
+#include "usher/base/fd.h"
+
 namespace usher::bench {
 namespace {
 
 constexpr std::string_view scheme = "http://";
+constexpr int answer_ms_max = 1000;
 
 Result<std::uint16_t> parse_port(std::string_view text, std::string_view whole) {
   std::uint16_t port = 0;
@@ -41,6 +46,19 @@ Result<HostAndPort> split(std::string_view authority, std::string_view whole) {
   if (colon == std::string_view::npos) return HostAndPort{authority, {}};
   if (authority.find(':') != colon) return fail(fmt::format("'{}': an IPv6 address stands in brackets, such as [::1]:80", whole));
   return HostAndPort{authority.substr(0, colon), authority.substr(colon + 1)};
+}
+
+/// Whether somebody accepts a connection there, within a second.
+bool answers(const Endpoint& address) {
+  const Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.open()) return false;
+  if (::connect(socket.number(), address.data(), address.length()) == 0) return true;
+  if (errno != EINPROGRESS) return false;
+  pollfd waiting{socket.number(), POLLOUT, 0};
+  if (::poll(&waiting, 1, answer_ms_max) != 1) return false;
+  int code = 0;
+  socklen_t length = sizeof code;
+  return ::getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code == 0;
 }
 
 }  // namespace
@@ -87,12 +105,18 @@ Result<Endpoint> resolve(const BenchTarget& target) {
   addrinfo wanted{};
   wanted.ai_family = AF_UNSPEC;
   wanted.ai_socktype = SOCK_STREAM;
-  wanted.ai_flags = AI_ADDRCONFIG;
   addrinfo* found = nullptr;
   const int status = ::getaddrinfo(target.host.c_str(), nullptr, &wanted, &found);
   if (status != 0) return fail(fmt::format("can't look up '{}': {}", target.host, ::gai_strerror(status)));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
-  return Endpoint::from(found->ai_addr, found->ai_addrlen).with_port(target.port);
+  const Endpoint first = Endpoint::from(found->ai_addr, found->ai_addrlen).with_port(target.port);
+  if (found->ai_next == nullptr) return first;
+  // "localhost" is ::1 and 127.0.0.1, and many a server listens on one of them only.
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    const Endpoint address = Endpoint::from(each->ai_addr, each->ai_addrlen).with_port(target.port);
+    if (answers(address)) return address;
+  }
+  return first;
 }
 
 }  // namespace usher::bench

@@ -1,4 +1,4 @@
-// Backend: accepts, receives, and owes bytes until they are sent.
+// TestBackend: accepts, receives, and owes bytes until they are sent.
 #include "load/backend.h"
 
 #include <netinet/in.h>
@@ -22,7 +22,7 @@ constexpr Duration look_around = std::chrono::milliseconds(100);
 
 }  // namespace
 
-Backend::Backend(const ServePlan& plan, std::vector<Fd> listeners, BackendWindow& window)
+TestBackend::TestBackend(const ServePlan& plan, std::vector<Fd> listeners, BackendWindow& window)
     : plan_(plan),
       listeners_(std::move(listeners)),
       window_(window),
@@ -40,14 +40,14 @@ Backend::Backend(const ServePlan& plan, std::vector<Fd> listeners, BackendWindow
   for (std::uint32_t slot = plan.connections_max; slot > 0; --slot) vacant_.push_back(slot - 1);
 }
 
-Result<void> Backend::open() {
+Result<void> TestBackend::open() {
   auto ring = Ring::create(ring_entries);
   if (!ring) return std::unexpected(ring.error());
   ring_ = std::move(*ring);
   return reads_requests() ? ring_->provide_buffers(buffer_count, buffer_bytes) : Result<void>{};
 }
 
-Result<void> Backend::run() {
+Result<void> TestBackend::run() {
   TimePoint now = Clock::now();
   TimePoint next_publish = now;
   while (!window_.stop.load(std::memory_order_relaxed)) {
@@ -66,7 +66,7 @@ Result<void> Backend::run() {
   return {};
 }
 
-void Backend::accept_all() {
+void TestBackend::accept_all() {
   for (std::uint32_t i = 0; i < listeners_.size(); ++i) {
     if (accepting_[i] != 0) continue;
     accepting_[i] = 1;
@@ -74,7 +74,7 @@ void Backend::accept_all() {
   }
 }
 
-void Backend::reap(TimePoint now) {
+void TestBackend::reap(TimePoint now) {
   std::array<Completion, 128> batch;
   std::size_t count = 0;
   do {
@@ -97,7 +97,7 @@ void Backend::reap(TimePoint now) {
   } while (count == batch.size());
 }
 
-void Backend::on_accepted(std::uint32_t listener, const Completion& answer, TimePoint now) {
+void TestBackend::on_accepted(std::uint32_t listener, const Completion& answer, TimePoint now) {
   if (!answer.more) accepting_[listener] = 0;
   if (answer.result < 0) {
     // No descriptor left, most likely: those that wait in the queue must not make this spin.
@@ -124,7 +124,7 @@ void Backend::on_accepted(std::uint32_t listener, const Completion& answer, Time
   }
 }
 
-void Backend::arm_receive(std::uint32_t slot) {
+void TestBackend::arm_receive(std::uint32_t slot) {
   Guest& guest = guests_[slot];
   const std::uint64_t user = LoadTag{LoadOp::receive, slot}.pack();
   guest.receiving = true;
@@ -140,7 +140,7 @@ void Backend::arm_receive(std::uint32_t slot) {
   }
 }
 
-void Backend::on_received(std::uint32_t slot, const Completion& answer) {
+void TestBackend::on_received(std::uint32_t slot, const Completion& answer) {
   Guest& guest = guests_[slot];
   if (!answer.more) guest.receiving = false;
   if (answer.result > 0) counts_.bytes_received += static_cast<std::uint64_t>(answer.result);
@@ -168,7 +168,7 @@ void Backend::on_received(std::uint32_t slot, const Completion& answer) {
 }
 
 /// Sends the next piece of what is owed, one at a time.
-void Backend::send_owed(std::uint32_t slot) {
+void TestBackend::send_owed(std::uint32_t slot) {
   Guest& guest = guests_[slot];
   if (guest.sending || guest.phase != Phase::open || guest.owed + guest.head_left == 0) return;
   guest.sending = true;
@@ -183,7 +183,7 @@ void Backend::send_owed(std::uint32_t slot) {
   }
 }
 
-void Backend::on_sent(std::uint32_t slot, int result) {
+void TestBackend::on_sent(std::uint32_t slot, int result) {
   Guest& guest = guests_[slot];
   guest.sending = false;
   if (result > 0) counts_.bytes_sent += static_cast<std::uint64_t>(result);
@@ -221,7 +221,7 @@ void Backend::on_sent(std::uint32_t slot, int result) {
   }
 }
 
-void Backend::take(std::uint32_t slot, std::span<const std::byte> bytes) {
+void TestBackend::take(std::uint32_t slot, std::span<const std::byte> bytes) {
   switch (plan_.kind) {
     case ServeKind::answer: take_answer_requests(slot, bytes); break;
     case ServeKind::http: take_http_requests(slot, bytes); break;
@@ -232,7 +232,7 @@ void Backend::take(std::uint32_t slot, std::span<const std::byte> bytes) {
 }
 
 /// Closes it, as soon as the kernel owes nothing.
-void Backend::end(std::uint32_t slot) {
+void TestBackend::end(std::uint32_t slot) {
   Guest& guest = guests_[slot];
   if (guest.in_flight > 0) {
     if (guest.phase != Phase::closing) ::shutdown(guest.socket.number(), SHUT_RDWR);
@@ -245,7 +245,7 @@ void Backend::end(std::uint32_t slot) {
   vacant_.push_back(slot);
 }
 
-void Backend::publish() {
+void TestBackend::publish() {
   window_.accepted.store(counts_.accepted, std::memory_order_relaxed);
   window_.open.store(counts_.open, std::memory_order_relaxed);
   window_.requests.store(counts_.requests, std::memory_order_relaxed);

@@ -1,4 +1,4 @@
-// Backend: one thread of a test backend: a ring, its listening sockets and its sessions.
+// TestBackend: one thread of a test backend: a ring, its listening sockets and its sessions.
 #pragma once
 
 #include <atomic>
@@ -24,9 +24,9 @@ struct BackendWindow {
 };
 
 /// Not thread safe: opened and run by one thread.
-class Backend {
+class TestBackend {
  public:
-  Backend(const ServePlan& plan, std::vector<Fd> listeners, BackendWindow& window);
+  TestBackend(const ServePlan& plan, std::vector<Fd> listeners, BackendWindow& window);
   Result<void> open();
   Result<void> run();
 

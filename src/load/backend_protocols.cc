@@ -1,4 +1,4 @@
-// Backend: what the requests say: the answer protocol, and as much of HTTP/1.1 as a test backend needs.
+// TestBackend: what the requests say: the answer protocol, and as much of HTTP/1.1 as a test backend needs.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -81,14 +81,14 @@ HttpRequest read_head(std::string_view head) {
 
 }  // namespace
 
-void Backend::refuse(std::uint32_t slot) {
+void TestBackend::refuse(std::uint32_t slot) {
   Guest& guest = guests_[slot];
   ++counts_.refused;
   ::shutdown(guest.socket.number(), SHUT_RDWR);
   guest.phase = Phase::closing;  // whoever called looks whether the kernel owes anything
 }
 
-void Backend::take_answer_requests(std::uint32_t slot, std::span<const std::byte> bytes) {
+void TestBackend::take_answer_requests(std::uint32_t slot, std::span<const std::byte> bytes) {
   Guest& guest = guests_[slot];
   while (!bytes.empty()) {
     if (guest.skipped == 0) {
@@ -115,7 +115,7 @@ void Backend::take_answer_requests(std::uint32_t slot, std::span<const std::byte
   send_owed(slot);
 }
 
-void Backend::take_http_requests(std::uint32_t slot, std::span<const std::byte> bytes) {
+void TestBackend::take_http_requests(std::uint32_t slot, std::span<const std::byte> bytes) {
   Guest& guest = guests_[slot];
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   while (!text.empty() && guest.phase == Phase::open) {
@@ -140,7 +140,7 @@ void Backend::take_http_requests(std::uint32_t slot, std::span<const std::byte> 
   }
 }
 
-void Backend::read_http_inbox(std::uint32_t slot) {
+void TestBackend::read_http_inbox(std::uint32_t slot) {
   Guest& guest = guests_[slot];
   const std::string_view text(reinterpret_cast<const char*>(inbox(slot).data()), guest.inbox_used);
   const std::size_t end = text.find("\r\n\r\n");
@@ -154,7 +154,7 @@ void Backend::read_http_inbox(std::uint32_t slot) {
   std::memmove(inbox(slot).data(), inbox(slot).data() + used, guest.inbox_used);
 }
 
-bool Backend::answer_http(std::uint32_t slot, std::string_view head) {
+bool TestBackend::answer_http(std::uint32_t slot, std::string_view head) {
   Guest& guest = guests_[slot];
   const HttpRequest request = read_head(head);
   if (!request.sound) return false;

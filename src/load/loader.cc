@@ -64,8 +64,8 @@ Loader::Loader(const LoadPlan& plan, unsigned index, LoadWindow& window)
       last_request_ = bytes_of(plan.last_request);
       break;
   }
-  // HTTP must be read. What is only counted may share one piece of memory, but small answers come cheaper by multishot.
-  provided_ = plan.mode == LoadMode::http || (plan.mode == LoadMode::echo && keeps_connections() && plan.answer_bytes <= buffer_bytes);
+  // HTTP must be read. What is only counted shares one piece of memory, which stays warm.
+  provided_ = plan.mode == LoadMode::http;
   if (!provided_) drop_.resize(bulk_bytes);
   budget_ = plan.requests_max / plan.threads + (index < plan.requests_max % plan.threads ? 1 : 0);
 }

@@ -111,7 +111,7 @@ class ThreadedServe final : public ServeRun {
 
   void serve_seat(Seat& seat, std::vector<Fd> listeners) const {
     try {
-      Backend backend(plan_, std::move(listeners), seat.window);
+      TestBackend backend(plan_, std::move(listeners), seat.window);
       const Result<void> opened = backend.open();
       seat.opened.set_value(opened);
       if (!opened) return;

@@ -56,7 +56,7 @@ TEST_CASE("numbers for people keep three digits") {
 TEST_CASE("the JSON has every key of the contract, and null where nothing was measured") {
   BenchReport report = report_with(10'000);
   const Json json = Json::parse(report_json(report));
-  for (const char* key : {"tool", "version", "mode", "target", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
+  for (const char* key : {"tool", "version", "mode", "target", "url", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
                           "duration_seconds", "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle",
                           "cpu_seconds", "busy_share", "histogram"}) {
     CAPTURE(key);
