@@ -13,6 +13,7 @@ namespace usher::load {
 namespace {
 
 constexpr Duration back_off_first = std::chrono::milliseconds(20);
+constexpr unsigned dials_a_turn_max = 64;
 constexpr unsigned back_off_doublings_max = 6;  // to 1.3 s
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
@@ -62,8 +63,11 @@ void Loader::revive(std::uint32_t slot, TimePoint now) {
   to_dial_.push(slot);
 }
 
+bool Loader::dial_due(TimePoint now) const noexcept { return !to_dial_.empty() && (!dial_pacer_ || dial_pacer_->due(now)); }
+
 void Loader::dial_queued(TimePoint now) {
-  while (!to_dial_.empty() && (!dial_pacer_ || dial_pacer_->due(now))) {
+  // A few a turn: each connect is timed from here, and shouldn't be charged for thousands of others in front of it.
+  for (unsigned dialled = 0; dialled < dials_a_turn_max && dial_due(now); ++dialled) {
     if (dial_pacer_) dial_pacer_->take();
     const std::uint32_t slot = to_dial_.pop();
     Connection& connection = connections_[slot];

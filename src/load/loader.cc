@@ -7,7 +7,8 @@
 #include <array>
 #include <bit>
 #include <cstdio>
-#include <cstring>
+#include <span>
+#include <string_view>
 
 #include "load/tag.h"
 
@@ -26,7 +27,7 @@ std::uint32_t share_of(std::uint64_t all, unsigned index, unsigned shares) {
 
 std::vector<std::byte> bytes_of(std::string_view text) {
   std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  std::ranges::copy(std::as_bytes(std::span(text)), bytes.begin());
   return bytes;
 }
 
@@ -103,6 +104,7 @@ Result<RunReport> Loader::run(TimePoint start) {
 void Loader::begin_measuring(TimePoint now) {
   phase_ = Phase::measuring;
   measured_since_ = now;
+  end_ = now + plan_.duration;  // the whole of it, though the warm-up may have ended a turn late
   at_warm_ = report_.total;
   late_at_warm_ = pacer_ ? pacer_->late() : 0;
   usage_at_warm_ = usage_of_thread();
@@ -143,6 +145,7 @@ Duration Loader::patience(TimePoint now) const noexcept {
   if (phase_ == Phase::warming) wake = std::min(wake, measure_from_);
   // A request that is due already waits for a connection, which comes with a completion.
   if (pacer_ && pacer_->next() > now) wake = std::min(wake, pacer_->next());
+  if (dial_due(now)) return Duration::zero();
   if (dial_pacer_ && !to_dial_.empty()) wake = std::min(wake, dial_pacer_->next());
   return std::max(wake - now, Duration::zero());
 }

@@ -75,6 +75,7 @@ class Loader {
 
   // dialing.cc: the life of a connection
   void revive(std::uint32_t slot, TimePoint now);
+  [[nodiscard]] bool dial_due(TimePoint now) const noexcept;
   void dial_queued(TimePoint now);
   void dial(std::uint32_t slot, TimePoint now);
   void on_connected(std::uint32_t slot, int result, TimePoint now);
