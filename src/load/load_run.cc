@@ -5,9 +5,10 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <exception>
 #include <future>
+#include <new>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,13 +50,22 @@ class ThreadedRun final : public LoadRun {
   Result<void> launch() {
     std::shared_future<TimePoint> start = start_.get_future().share();
     std::vector<std::future<Result<void>>> opened;
+    // All seats first: a thread finds its own in the table, which must not grow any more.
     for (unsigned i = 0; i < plan_.threads; ++i) {
       seats_.push_back(std::make_unique<Seat>());
       opened.push_back(seats_.back()->opened.get_future());
-      seats_.back()->thread = std::thread([this, i, start] { serve_seat(i, start); });
-      ::pthread_setname_np(seats_.back()->thread.native_handle(), fmt::format("load-{}", i).c_str());
     }
     Result<void> all;
+    for (unsigned i = 0; i < plan_.threads; ++i) {
+      try {
+        seats_[i]->thread = std::thread([this, i, start] { serve_seat(i, start); });
+      } catch (const std::system_error& refused) {
+        all = fail(fmt::format("can't start thread {} of {}: {}", i + 1, plan_.threads, refused.code().message()));
+        opened.resize(i);
+        break;
+      }
+      ::pthread_setname_np(seats_[i]->thread.native_handle(), fmt::format("load-{}", i).c_str());
+    }
     for (auto& one : opened) {
       if (auto status = one.get(); !status && all) all = status;
     }
