@@ -1,13 +1,12 @@
 // BenchArguments, by CLI11: one subcommand a mode; what it throws ends here.
 #include "bench/arguments.h"
 
-#include <algorithm>
-#include <charconv>
-#include <sstream>
-
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <sstream>
 
 #include "usher/config/units.h"
 
@@ -24,8 +23,8 @@ constexpr std::size_t header_bytes_max = 64 * 1024;
 
 /// The texts that CLI11 fills in before they are made into plans; "" where an option wasn't given.
 struct Texts {
-  std::string target, connections, duration, warmup, rate, connect_rate, threads, timeout, requests, seed, request, answer, direction,
-      per_connection, kind, serve_connections;
+  std::string target, connections, duration, warmup, rate, connect_rate, threads, timeout, requests, seed, request,
+      answer, direction, per_connection, kind, serve_connections;
   std::vector<std::string> sources, headers, listen;
   bool quiet = false;
   bool discard = false;
@@ -48,7 +47,8 @@ std::uint64_t whole(const std::string& name, const std::string& text, std::uint6
 double rate_of(const std::string& name, const std::string& text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.001 && value <= static_cast<double>(rate_max))) {
+  if (error != std::errc{} || end != text.data() + text.size() ||
+      !(value >= 0.001 && value <= static_cast<double>(rate_max))) {
     throw Mistake{fmt::format("{}: '{}' is not a number a second from 0.001 to {}", name, text, rate_max)};
   }
   return value;
@@ -60,7 +60,8 @@ Duration duration_of(const std::string& name, const std::string& text, Duration 
   const auto value = parse_duration(bare ? text + "s" : text);
   if (!value) throw Mistake{fmt::format("{}: {}", name, value.error().message)};
   if (*value < least || *value > duration_max) {
-    throw Mistake{fmt::format("{}: '{}' is not between {} and {}", name, text, duration_text(least), duration_text(duration_max))};
+    throw Mistake{fmt::format("{}: '{}' is not between {} and {}", name, text, duration_text(least),
+                              duration_text(duration_max))};
   }
   return *value;
 }
@@ -80,12 +81,14 @@ T must(Result<T> result) {
   return std::move(*result);
 }
 
-std::string request_text(const BenchTarget& target, const std::vector<std::string>& headers, std::string_view connection) {
+std::string request_text(const BenchTarget& target, const std::vector<std::string>& headers,
+                         std::string_view connection) {
   const auto names = [&](std::string_view name) {
     return std::ranges::any_of(headers, [&](std::string_view header) {
       return header.size() > name.size() && header[name.size()] == ':' &&
-             std::ranges::equal(header.substr(0, name.size()), name, {}, [](unsigned char c) { return std::tolower(c); },
-                                [](unsigned char c) { return std::tolower(c); });
+             std::ranges::equal(
+                 header.substr(0, name.size()), name, {}, [](unsigned char c) { return std::tolower(c); },
+                 [](unsigned char c) { return std::tolower(c); });
     });
   };
   const std::string host = target.port == 80 ? target.text().substr(0, target.text().rfind(':')) : target.text();
@@ -103,15 +106,22 @@ class Parser {
     app_.set_version_flag("--version", version());
     app_.require_subcommand(0, 1);
     app_.footer("Exit status: 0 ran without errors, 1 errors (said on stderr), 2 usage. See usher-bench(1).");
-    app_.add_option("--compare", parsed_.report_files, "Two reports (--json) side by side")->expected(2)->type_name("A.json B.json");
+    app_.add_option("--compare", parsed_.report_files, "Two reports (--json) side by side")
+        ->expected(2)
+        ->type_name("A.json B.json");
     add_load_modes();
     CLI::App* serve = add_mode("serve", "A backend to measure against: echo, sink, source, http or answer");
     serve->add_option("kind", texts_.kind, "echo | sink | source | http | answer")->required()->type_name("KIND");
-    serve->add_option("--listen", texts_.listen, "Where; may be given more than once")->required()->type_name("IP:PORT");
+    serve->add_option("--listen", texts_.listen, "Where; may be given more than once")
+        ->required()
+        ->type_name("IP:PORT");
     serve->add_option("--threads", texts_.threads, "Threads, each with a ring of its own (1)")->type_name("N");
-    serve->add_option("-d,--duration", texts_.duration, "End after so long (until SIGTERM or SIGINT)")->type_name("TIME");
-    serve->add_option("-c,--connections", texts_.serve_connections, "Most connections a thread (65536)")->type_name("N");
-    serve->add_flag("--discard", texts_.discard, "sink: drop what comes without copying it; cheaper than any real receiver");
+    serve->add_option("-d,--duration", texts_.duration, "End after so long (until SIGTERM or SIGINT)")
+        ->type_name("TIME");
+    serve->add_option("-c,--connections", texts_.serve_connections, "Most connections a thread (65536)")
+        ->type_name("N");
+    serve->add_flag("--discard", texts_.discard,
+                    "sink: drop what comes without copying it; cheaper than any real receiver");
     serve->add_flag("--quiet", texts_.quiet, "Print nothing");
   }
 
@@ -157,8 +167,10 @@ class Parser {
     made->add_option("-d,--duration", texts_.duration, "Measure for so long (10s)")->type_name("TIME");
     made->add_option("--warmup", texts_.warmup, "Before that, uncounted (1s; 0s with --requests)")->type_name("TIME");
     made->add_option("--threads", texts_.threads, "Threads, each with a ring of its own (1)")->type_name("N");
-    made->add_option("--timeout", texts_.timeout, "Give up a connect or a request after so long (5s)")->type_name("TIME");
-    made->add_option("--connect-rate", texts_.connect_rate, "Open at most so many connections a second")->type_name("R");
+    made->add_option("--timeout", texts_.timeout, "Give up a connect or a request after so long (5s)")
+        ->type_name("TIME");
+    made->add_option("--connect-rate", texts_.connect_rate, "Open at most so many connections a second")
+        ->type_name("R");
     made->add_option("--bind", texts_.sources, "Source addresses, used in turns")->type_name("IP...");
     made->add_option("--seed", texts_.seed, "Of the jitter between retries (1)")->type_name("N");
     made->add_option("--json", parsed_.json_file, "The report as JSON; - is stdout")->type_name("FILE");
@@ -166,7 +178,8 @@ class Parser {
     return made;
   }
   void add_pace(CLI::App* mode) {
-    mode->add_option("-r,--rate", texts_.rate, "Open loop: so many requests a second in all, whatever the answers do")->type_name("R");
+    mode->add_option("-r,--rate", texts_.rate, "Open loop: so many requests a second in all, whatever the answers do")
+        ->type_name("R");
     mode->add_option("--requests", texts_.requests, "End after so many requests, or with the duration")->type_name("N");
   }
   void add_sizes(CLI::App* mode) {
@@ -177,30 +190,44 @@ class Parser {
   void add_load_modes() {
     CLI::App* http = add_load_mode("http", "Users of any HTTP server: GET, keep-alive", "URL");
     add_pace(http);
-    http->add_option("--requests-per-connection", texts_.per_connection, "Then close it and open another; 1 = a connection for each")
+    http->add_option("--requests-per-connection", texts_.per_connection,
+                     "Then close it and open another; 1 = a connection for each")
         ->type_name("K");
-    http->add_option("-H,--header", texts_.headers, "One more header; may be given more than once")->type_name("'NAME: VALUE'");
-    CLI::App* echo = add_load_mode("echo", "Requests and answers on connections that stay (against 'serve answer')", "HOST:PORT");
+    http->add_option("-H,--header", texts_.headers, "One more header; may be given more than once")
+        ->type_name("'NAME: VALUE'");
+    CLI::App* echo =
+        add_load_mode("echo", "Requests and answers on connections that stay (against 'serve answer')", "HOST:PORT");
     add_pace(echo);
     add_sizes(echo);
-    CLI::App* connect = add_load_mode("connect", "Connect, one request, its answer, close; again (against 'serve answer')", "HOST:PORT");
+    CLI::App* connect = add_load_mode(
+        "connect", "Connect, one request, its answer, close; again (against 'serve answer')", "HOST:PORT");
     add_pace(connect);
     add_sizes(connect);
-    CLI::App* stream = add_load_mode("stream", "As many bytes as go (against 'serve sink', 'source' or 'echo')", "HOST:PORT");
-    stream->add_option("--direction", texts_.direction, "up (to a sink) | down (from a source) | both (an echo)  (up)")->type_name("WHERE");
+    CLI::App* stream =
+        add_load_mode("stream", "As many bytes as go (against 'serve sink', 'source' or 'echo')", "HOST:PORT");
+    stream->add_option("--direction", texts_.direction, "up (to a sink) | down (from a source) | both (an echo)  (up)")
+        ->type_name("WHERE");
     CLI::App* idle = add_load_mode("idle", "Open connections and hold them; notice who is closed", "HOST:PORT");
     idle->add_option("--request", texts_.request, "Send so many bytes once on each (0)")->type_name("SIZE");
   }
 
   void read_load(const std::string& mode) {
     LoadPlan& plan = parsed_.plan;
-    plan.mode = mode == "stream" ? LoadMode::stream : mode == "echo" ? LoadMode::echo : mode == "connect" ? LoadMode::connect
-                : mode == "idle" ? LoadMode::idle : LoadMode::http;
+    plan.mode = mode == "stream"    ? LoadMode::stream
+                : mode == "echo"    ? LoadMode::echo
+                : mode == "connect" ? LoadMode::connect
+                : mode == "idle"    ? LoadMode::idle
+                                    : LoadMode::http;
     parsed_.target = must(plan.mode == LoadMode::http ? parse_url(texts_.target) : parse_address(texts_.target));
-    if (!texts_.connections.empty()) plan.connections = static_cast<std::uint32_t>(whole("--connections", texts_.connections, 1, load_connections_max));
-    if (!texts_.threads.empty()) plan.threads = static_cast<std::uint32_t>(whole("--threads", texts_.threads, 1, threads_max));
-    if (plan.threads > plan.connections) throw Mistake{fmt::format("{} threads have nothing to do with {} connections", plan.threads, plan.connections)};
-    if (!texts_.duration.empty()) plan.duration = duration_of("--duration", texts_.duration, std::chrono::milliseconds(1));
+    if (!texts_.connections.empty())
+      plan.connections =
+          static_cast<std::uint32_t>(whole("--connections", texts_.connections, 1, load_connections_max));
+    if (!texts_.threads.empty())
+      plan.threads = static_cast<std::uint32_t>(whole("--threads", texts_.threads, 1, threads_max));
+    if (plan.threads > plan.connections)
+      throw Mistake{fmt::format("{} threads have nothing to do with {} connections", plan.threads, plan.connections)};
+    if (!texts_.duration.empty())
+      plan.duration = duration_of("--duration", texts_.duration, std::chrono::milliseconds(1));
     if (!texts_.requests.empty()) {
       plan.requests_max = whole("--requests", texts_.requests, 1, std::uint64_t{1} << 50);
       plan.warmup = Duration::zero();
@@ -217,8 +244,12 @@ class Parser {
 
   void read_mode(LoadPlan& plan) {
     switch (plan.mode) {
-      case LoadMode::http: read_http(plan); break;
-      case LoadMode::connect: plan.requests_per_connection = 1; [[fallthrough]];
+      case LoadMode::http:
+        read_http(plan);
+        break;
+      case LoadMode::connect:
+        plan.requests_per_connection = 1;
+        [[fallthrough]];
       case LoadMode::echo:
         if (!texts_.request.empty()) plan.request_bytes = size_of("--request", texts_.request, answer_head_bytes);
         if (!texts_.answer.empty()) plan.answer_bytes = size_of("--answer", texts_.answer, 1);
@@ -243,7 +274,8 @@ class Parser {
 
   void read_http(LoadPlan& plan) {
     if (!texts_.per_connection.empty()) {
-      plan.requests_per_connection = static_cast<std::uint32_t>(whole("--requests-per-connection", texts_.per_connection, 1, 1'000'000'000));
+      plan.requests_per_connection =
+          static_cast<std::uint32_t>(whole("--requests-per-connection", texts_.per_connection, 1, 1'000'000'000));
     }
     std::size_t bytes = 0;
     for (const std::string& header : texts_.headers) {
@@ -261,19 +293,27 @@ class Parser {
   void read_serve() {
     parsed_.verb = BenchVerb::serve;
     ServePlan& plan = parsed_.serve;
-    const std::pair<const char*, ServeKind> kinds[] = {{"echo", ServeKind::echo}, {"sink", ServeKind::sink}, {"source", ServeKind::source},
-                                                       {"http", ServeKind::http}, {"answer", ServeKind::answer}};
-    const auto kind = std::ranges::find(kinds, texts_.kind, [](const auto& one) { return std::string_view(one.first); });
-    if (kind == std::end(kinds)) throw Mistake{fmt::format("'{}' is not echo, sink, source, http or answer", texts_.kind)};
+    const std::pair<const char*, ServeKind> kinds[] = {{"echo", ServeKind::echo},
+                                                       {"sink", ServeKind::sink},
+                                                       {"source", ServeKind::source},
+                                                       {"http", ServeKind::http},
+                                                       {"answer", ServeKind::answer}};
+    const auto kind =
+        std::ranges::find(kinds, texts_.kind, [](const auto& one) { return std::string_view(one.first); });
+    if (kind == std::end(kinds))
+      throw Mistake{fmt::format("'{}' is not echo, sink, source, http or answer", texts_.kind)};
     plan.kind = kind->second;
     if (texts_.discard && plan.kind != ServeKind::sink) throw Mistake{"--discard is for 'serve sink'"};
     plan.sinking = texts_.discard ? Sinking::discarded : Sinking::copied;
     for (const std::string& listen : texts_.listen) plan.listen.push_back(must(Endpoint::parse(listen)));
-    if (!texts_.threads.empty()) plan.threads = static_cast<std::uint32_t>(whole("--threads", texts_.threads, 1, threads_max));
+    if (!texts_.threads.empty())
+      plan.threads = static_cast<std::uint32_t>(whole("--threads", texts_.threads, 1, threads_max));
     if (!texts_.serve_connections.empty()) {
-      plan.connections_max = static_cast<std::uint32_t>(whole("--connections", texts_.serve_connections, 1, load_connections_max));
+      plan.connections_max =
+          static_cast<std::uint32_t>(whole("--connections", texts_.serve_connections, 1, load_connections_max));
     }
-    if (!texts_.duration.empty()) parsed_.serve_for = duration_of("--duration", texts_.duration, std::chrono::milliseconds(1));
+    if (!texts_.duration.empty())
+      parsed_.serve_for = duration_of("--duration", texts_.duration, std::chrono::milliseconds(1));
     parsed_.loudness = texts_.quiet ? Loudness::quiet : Loudness::normal;
   }
 
@@ -281,7 +321,8 @@ class Parser {
     const auto modes = app_.get_subcommands();
     const std::string command = modes.empty() ? "usher-bench" : "usher-bench " + modes.front()->get_name();
     std::string safe = sentence;  // what was typed must not break the line, nor drive the terminal
-    std::ranges::replace_if(safe, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    std::ranges::replace_if(
+        safe, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
     return {exit_usage, "", fmt::format("{0}: {1}; see '{0} --help'\n", command, safe)};
   }
 
@@ -298,11 +339,18 @@ class Parser {
     if (kind == CLI::ExitCodes::ExtrasError) {
       const auto rest = modes.empty() ? app_.remaining() : modes.front()->remaining();
       const std::string first = rest.empty() ? message : rest.front();
-      message = fmt::format("{} '{}'", first.starts_with('-') ? "unknown option" : modes.empty() ? "unknown mode" : "unexpected", first);
+      message = fmt::format("{} '{}'",
+                            first.starts_with('-') ? "unknown option"
+                            : modes.empty()        ? "unknown mode"
+                                                   : "unexpected",
+                            first);
     } else if (kind == CLI::ExitCodes::RequiredError) {
-      message = message.starts_with("target") ? "a target is missing" : message.starts_with("kind") ? "what to serve is missing: echo, sink, source, http or answer" : message;
+      message = message.starts_with("target") ? "a target is missing"
+                : message.starts_with("kind") ? "what to serve is missing: echo, sink, source, http or answer"
+                                              : message;
     } else if (kind == CLI::ExitCodes::ArgumentMismatch) {
-      message = fmt::format("{} wants {}", message.substr(0, message.find(':')), message.starts_with("--compare") ? "two files" : "a value");
+      message = fmt::format("{} wants {}", message.substr(0, message.find(':')),
+                            message.starts_with("--compare") ? "two files" : "a value");
     }
     return usage(message);
   }

@@ -17,7 +17,7 @@ namespace bench {
 std::atomic<int> signals_seen = 0;
 
 void watch_signals() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) { signals_seen.fetch_add(1, std::memory_order_relaxed); };
   ::sigemptyset(&action.sa_mask);
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends it at once
@@ -57,9 +57,12 @@ int run_bench_command_line(int argc, char** argv) {
     }
     ::signal(SIGPIPE, SIG_IGN);
     switch (arguments->verb) {
-      case BenchVerb::load: return run_load_mode(*arguments);
-      case BenchVerb::serve: return run_serve_mode(*arguments);
-      case BenchVerb::compare: return run_compare_mode(*arguments);
+      case BenchVerb::load:
+        return run_load_mode(*arguments);
+      case BenchVerb::serve:
+        return run_serve_mode(*arguments);
+      case BenchVerb::compare:
+        return run_compare_mode(*arguments);
     }
     return exit_usage;
   } catch (const std::exception& error) {  // out of memory, no thread to be had: what nobody below could handle

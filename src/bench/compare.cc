@@ -1,11 +1,11 @@
 // Comparison: reading reports, the table, and Welch's test of the rates.
 #include "bench/compare.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "bench/words.h"
@@ -17,7 +17,8 @@ using Json = nlohmann::json;
 using Unit = ComparedReport::Row::Unit;
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-/// Student's t at 99 %, two-sided, for the few degrees of freedom that ten slices leave (about 9); a little strict for more.
+/// Student's t at 99 %, two-sided, for the few degrees of freedom that ten slices leave (about 9); a little strict for
+/// more.
 constexpr double t_limit = 3.25;
 
 struct Field {
@@ -53,11 +54,16 @@ double number_at(const Json& object, const char* pointer) {
 std::string value_text(double value, Unit unit) {
   if (std::isnan(value)) return "-";
   switch (unit) {
-    case Unit::per_second: return rate_text(value);
-    case Unit::bytes_per_second: return bytes_text(value);
-    case Unit::seconds: return latency_text(Duration(static_cast<std::int64_t>(value * 1e9)));
-    case Unit::count: return count_text(static_cast<std::uint64_t>(value));
-    case Unit::share: return fmt::format("{:.0f} %", value * 100);
+    case Unit::per_second:
+      return rate_text(value);
+    case Unit::bytes_per_second:
+      return bytes_text(value);
+    case Unit::seconds:
+      return latency_text(Duration(static_cast<std::int64_t>(value * 1e9)));
+    case Unit::count:
+      return count_text(static_cast<std::uint64_t>(value));
+    case Unit::share:
+      return fmt::format("{:.0f} %", value * 100);
   }
   return "-";
 }
@@ -89,7 +95,8 @@ std::string rate_sentence(const ComparedReport& a, const ComparedReport& b) {
   const double percent = difference / first.mean * 100;
   const double percent_spread = spread / first.mean * 100;
   if (std::abs(difference) > spread) {
-    return fmt::format("rate: B differs from A by {:+.1f} %, beyond how much the two wavered ({:.1f} %)", percent, percent_spread);
+    return fmt::format("rate: B differs from A by {:+.1f} %, beyond how much the two wavered ({:.1f} %)", percent,
+                       percent_spread);
   }
   return fmt::format("rate: {:+.1f} % is within how much the two wavered ({:.1f} %)", percent, percent_spread);
 }
@@ -106,8 +113,10 @@ Result<ComparedReport> read_report(const std::string& name, std::string_view jso
     return object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : std::string("?");
   };
   const double rate = number_at(object, "/rate");
-  report.title = fmt::format("{} {}, connections {}, threads {}, {}", text_at("mode"), text_at("url") != "?" ? text_at("url") : text_at("target"),
-                             value_text(number_at(object, "/connections"), Unit::count), value_text(number_at(object, "/threads"), Unit::count),
+  report.title = fmt::format("{} {}, connections {}, threads {}, {}", text_at("mode"),
+                             text_at("url") != "?" ? text_at("url") : text_at("target"),
+                             value_text(number_at(object, "/connections"), Unit::count),
+                             value_text(number_at(object, "/threads"), Unit::count),
                              std::isnan(rate) ? "closed loop" : fmt::format("open loop at {} /s", rate_text(rate)));
   for (const Field& field : fields) report.rows.push_back({field.label, number_at(object, field.pointer), field.unit});
   if (object.contains("slices_per_second") && object["slices_per_second"].is_array()) {
@@ -128,8 +137,8 @@ std::string comparison_table(const ComparedReport& a, const ComparedReport& b) {
     const auto absent = [](double value) { return std::isnan(value) || value == 0; };
     if (absent(first) && absent(second) && a.rows[i].label != "errors") continue;
     const bool ratio = !std::isnan(second) && first > 0;
-    text += fmt::format("{:<16}{:>14}{:>14}{:>10}\n", a.rows[i].label, value_text(first, a.rows[i].unit), value_text(second, a.rows[i].unit),
-                        ratio ? fmt::format("{:.3f}", second / first) : "-");
+    text += fmt::format("{:<16}{:>14}{:>14}{:>10}\n", a.rows[i].label, value_text(first, a.rows[i].unit),
+                        value_text(second, a.rows[i].unit), ratio ? fmt::format("{:.3f}", second / first) : "-");
   }
   text += "\n" + rate_sentence(a, b) + "\n";
   text += "latencies: one run each can't say how much they waver; compare several, in turns\n";

@@ -11,7 +11,7 @@ namespace usher::bench {
 
 /// What a comparison needs of a report; values that a mode doesn't have are NaN.
 struct ComparedReport {
-  std::string name;  ///< its file
+  std::string name;   ///< its file
   std::string title;  ///< "http 127.0.0.1:80, 50 connections, closed loop"
   struct Row {
     std::string label;

@@ -14,12 +14,17 @@ double seconds(Duration duration) { return std::chrono::duration<double>(duratio
 Json number_or_null(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
 Json counts_json(const LoadCounts& counts) {
-  return {{"requests", counts.requests}, {"connects", counts.connects}, {"bytes_sent", counts.bytes_sent}, {"bytes_received", counts.bytes_received}};
+  return {{"requests", counts.requests},
+          {"connects", counts.connects},
+          {"bytes_sent", counts.bytes_sent},
+          {"bytes_received", counts.bytes_received}};
 }
 
 Json rates_json(const LoadCounts& counts, double over) {
   const auto rate = [&](std::uint64_t count) { return over > 0 ? static_cast<double>(count) / over : 0.0; };
-  return {{"requests", rate(counts.requests)}, {"connects", rate(counts.connects)}, {"bytes_sent", rate(counts.bytes_sent)},
+  return {{"requests", rate(counts.requests)},
+          {"connects", rate(counts.connects)},
+          {"bytes_sent", rate(counts.bytes_sent)},
           {"bytes_received", rate(counts.bytes_received)}};
 }
 
@@ -30,13 +35,21 @@ Json latency_json(const Histogram& latency, bool corrected) {
     const auto found = latency.settled_percentile(wanted);
     return found ? Json(seconds(*found)) : Json(nullptr);
   };
-  return {{"count", latency.count()}, {"min", seconds(latency.min())}, {"mean", seconds(latency.mean())}, {"p50", share(0.5)},
-          {"p90", share(0.9)}, {"p99", share(0.99)}, {"p999", share(0.999)}, {"max", seconds(latency.max())}, {"corrected", corrected}};
+  return {{"count", latency.count()},
+          {"min", seconds(latency.min())},
+          {"mean", seconds(latency.mean())},
+          {"p50", share(0.5)},
+          {"p90", share(0.9)},
+          {"p99", share(0.99)},
+          {"p999", share(0.999)},
+          {"max", seconds(latency.max())},
+          {"corrected", corrected}};
 }
 
 Json errors_json(const LoadErrors& errors) {
   Json object = Json::object();
-  for (std::size_t i = 0; i < load_error_kinds; ++i) object[std::string(error_word(static_cast<LoadError>(i)))] = errors.of[i];
+  for (std::size_t i = 0; i < load_error_kinds; ++i)
+    object[std::string(error_word(static_cast<LoadError>(i)))] = errors.of[i];
   object["total"] = errors.total();
   return object;
 }
@@ -45,7 +58,8 @@ Json errors_json(const LoadErrors& errors) {
 Json slices_json(const BenchReport& report) {
   const double slice = seconds(report.plan.duration) / static_cast<double>(load_slices);
   Json list = Json::array();
-  for (std::size_t i = 0; i < report.counted.slices_whole; ++i) list.push_back(static_cast<double>(report.counted.slices[i]) / slice);
+  for (std::size_t i = 0; i < report.counted.slices_whole; ++i)
+    list.push_back(static_cast<double>(report.counted.slices[i]) / slice);
   return list;
 }
 
@@ -71,26 +85,40 @@ double wait_share(const BenchReport& report) {
 
 std::string_view mode_word(LoadMode mode) {
   switch (mode) {
-    case LoadMode::stream: return "stream";
-    case LoadMode::echo: return "echo";
-    case LoadMode::connect: return "connect";
-    case LoadMode::idle: return "idle";
-    case LoadMode::http: return "http";
+    case LoadMode::stream:
+      return "stream";
+    case LoadMode::echo:
+      return "echo";
+    case LoadMode::connect:
+      return "connect";
+    case LoadMode::idle:
+      return "idle";
+    case LoadMode::http:
+      return "http";
   }
   return "";
 }
 
 std::string_view error_word(LoadError kind) {
   switch (kind) {
-    case LoadError::connect_refused: return "connect_refused";
-    case LoadError::connect_timeout: return "connect_timeout";
-    case LoadError::connect_unreachable: return "connect_unreachable";
-    case LoadError::reset: return "reset";
-    case LoadError::closed_early: return "closed_early";
-    case LoadError::timeout: return "timeout";
-    case LoadError::bad_answer: return "bad_answer";
-    case LoadError::http_status: return "http_status";
-    case LoadError::local: return "local";
+    case LoadError::connect_refused:
+      return "connect_refused";
+    case LoadError::connect_timeout:
+      return "connect_timeout";
+    case LoadError::connect_unreachable:
+      return "connect_unreachable";
+    case LoadError::reset:
+      return "reset";
+    case LoadError::closed_early:
+      return "closed_early";
+    case LoadError::timeout:
+      return "timeout";
+    case LoadError::bad_answer:
+      return "bad_answer";
+    case LoadError::http_status:
+      return "http_status";
+    case LoadError::local:
+      return "local";
   }
   return "";
 }
@@ -127,7 +155,8 @@ std::string report_json(const BenchReport& report) {
       {"unanswered", counted.unanswered},
       {"oldest_unanswered_seconds", seconds(counted.oldest_unanswered)},
       {"http_statuses", plan.mode == LoadMode::http ? statuses_json(counted) : Json(nullptr)},
-      {"idle", plan.mode == LoadMode::idle ? Json{{"held", counted.held}, {"closed_by_peer", counted.closed_by_peer}} : Json(nullptr)},
+      {"idle", plan.mode == LoadMode::idle ? Json{{"held", counted.held}, {"closed_by_peer", counted.closed_by_peer}}
+                                           : Json(nullptr)},
       {"cpu_seconds", {{"user", counted.cpu_user_seconds}, {"system", counted.cpu_system_seconds}}},
       {"busy_share", busy_share(report)},
       {"wait_share", wait_share(report)},

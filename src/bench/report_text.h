@@ -12,7 +12,8 @@ namespace usher::bench {
 std::string headline(const BenchReport& report);
 /// The final table, several lines.
 std::string report_table(const BenchReport& report);
-/// Why the run isn't a good one, a sentence each, the worst first; none where all went well. Those decide the exit status.
+/// Why the run isn't a good one, a sentence each, the worst first; none where all went well. Those decide the exit
+/// status.
 std::vector<std::string> complaints(const BenchReport& report);
 /// What a reader of the figures should know besides: they are no errors.
 std::vector<std::string> cautions(const BenchReport& report);
@@ -23,7 +24,7 @@ struct Moment {
   Duration whole{};  ///< warm-up and duration
   Duration warmup{};
   Duration since_last{};
-  load::LoadCounts counts;  ///< of that second
+  load::LoadCounts counts;   ///< of that second
   std::uint64_t errors = 0;  ///< of the whole run
   std::uint64_t open = 0;
   const load::Histogram* latency = nullptr;  ///< of that second; nullptr where it isn't known

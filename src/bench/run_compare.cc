@@ -1,8 +1,8 @@
 // Compares two reports: reads the files, prints the table.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <fstream>
-
-#include <fmt/format.h>
 
 #include "bench/compare.h"
 #include "bench/run_modes.h"

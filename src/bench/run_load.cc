@@ -1,12 +1,11 @@
 // Runs load: resolves the target, shows how it goes once a second, and reports.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-
-#include <fmt/format.h>
 
 #include "bench/report_text.h"
 #include "bench/run_modes.h"
@@ -36,7 +35,10 @@ std::string now_rfc3339() {
 class LiveView {
  public:
   LiveView(const LoadPlan& plan, Loudness loudness)
-      : mode_(plan.mode), warmup_(plan.warmup), whole_(plan.warmup + plan.duration), shown_(loudness == Loudness::normal),
+      : mode_(plan.mode),
+        warmup_(plan.warmup),
+        whole_(plan.warmup + plan.duration),
+        shown_(loudness == Loudness::normal),
         terminal_(::isatty(STDERR_FILENO) == 1) {}
 
   void look(LoadRun& run) {
@@ -45,8 +47,14 @@ class LiveView {
     auto recent = run.recent();
     if (!recent) return;  // at the next glance
     const LoadProgress progress = run.progress();
-    const Moment moment{.elapsed = now - start_, .whole = whole_, .warmup = warmup_, .since_last = now - last_,
-                        .counts = progress.total - before_, .errors = progress.errors, .open = progress.open, .latency = &*recent};
+    const Moment moment{.elapsed = now - start_,
+                        .whole = whole_,
+                        .warmup = warmup_,
+                        .since_last = now - last_,
+                        .counts = progress.total - before_,
+                        .errors = progress.errors,
+                        .open = progress.open,
+                        .latency = &*recent};
     const std::string line = progress_line(mode_, moment);
     std::fputs((terminal_ ? "\r\x1b[K" + line : line + "\n").c_str(), stderr);
     std::fflush(stderr);
@@ -79,7 +87,8 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   if (file == nullptr) return fail_system(fmt::format("can't write {}", path));
   const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
   const int code = errno;
-  if (std::fclose(file) != 0 || !written) return fail_system(fmt::format("can't write {}", path), written ? errno : code);
+  if (std::fclose(file) != 0 || !written)
+    return fail_system(fmt::format("can't write {}", path), written ? errno : code);
   return {};
 }
 
@@ -109,8 +118,9 @@ bool show(const BenchReport& report, const BenchArguments& arguments) {
 Result<void> check_limits(const LoadPlan& plan) {
   const std::uint64_t files = raise_open_files();
   if (plan.connections + own_files <= files) return {};
-  return fail(fmt::format("can't open {} connections: the limit of open files (RLIMIT_NOFILE, ulimit -n) is {}, which is enough for {}",
-                          count_text(plan.connections), count_text(files), count_text(files > own_files ? files - own_files : 0)));
+  return fail(fmt::format(
+      "can't open {} connections: the limit of open files (RLIMIT_NOFILE, ulimit -n) is {}, which is enough for {}",
+      count_text(plan.connections), count_text(files), count_text(files > own_files ? files - own_files : 0)));
 }
 
 }  // namespace
@@ -125,7 +135,8 @@ int run_load_mode(BenchArguments arguments) {
   plan.target = *target;
   for (const Endpoint& source : plan.sources) {
     if (source.family() != plan.target.family()) {
-      complain(fmt::format("--bind {} and the target {} are of different families", source.ip_text(), plan.target.text()));
+      complain(
+          fmt::format("--bind {} and the target {} are of different families", source.ip_text(), plan.target.text()));
       return exit_usage;
     }
   }
@@ -133,9 +144,12 @@ int run_load_mode(BenchArguments arguments) {
     complain(enough.error().message);
     return exit_failed;
   }
-  BenchReport report{.target = arguments.target.text(),
-                     .url = plan.mode == LoadMode::http ? "http://" + arguments.target.text() + arguments.target.path : "",
-                     .plan = plan, .counted = {}, .started_at = now_rfc3339()};
+  BenchReport report{
+      .target = arguments.target.text(),
+      .url = plan.mode == LoadMode::http ? "http://" + arguments.target.text() + arguments.target.path : "",
+      .plan = plan,
+      .counted = {},
+      .started_at = now_rfc3339()};
   if (arguments.loudness == Loudness::normal) std::fputs((headline(report) + "\n").c_str(), stderr);
   watch_signals();
   auto run = LoadRun::start(plan);

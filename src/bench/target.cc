@@ -1,6 +1,7 @@
 // BenchTarget: parsing, and the one look-up of its name.
 #include "bench/target.h"
 
+#include <fmt/format.h>
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,8 +10,6 @@
 #include <cerrno>
 #include <charconv>
 #include <memory>
-
-#include <fmt/format.h>
 
 #include "usher/base/fd.h"
 
@@ -44,7 +43,8 @@ Result<HostAndPort> split(std::string_view authority, std::string_view whole) {
   }
   const std::size_t colon = authority.rfind(':');
   if (colon == std::string_view::npos) return HostAndPort{authority, {}};
-  if (authority.find(':') != colon) return fail(fmt::format("'{}': an IPv6 address stands in brackets, such as [::1]:80", whole));
+  if (authority.find(':') != colon)
+    return fail(fmt::format("'{}': an IPv6 address stands in brackets, such as [::1]:80", whole));
   return HostAndPort{authority.substr(0, colon), authority.substr(colon + 1)};
 }
 
@@ -68,7 +68,8 @@ std::string BenchTarget::text() const {
 }
 
 Result<BenchTarget> parse_address(std::string_view text) {
-  if (text.find("://") != std::string_view::npos) return fail(fmt::format("'{}' is a URL; this mode wants HOST:PORT", text));
+  if (text.find("://") != std::string_view::npos)
+    return fail(fmt::format("'{}' is a URL; this mode wants HOST:PORT", text));
   auto parts = split(text, text);
   if (!parts) return std::unexpected(parts.error());
   if (parts->host.empty() || parts->port.empty()) return fail(fmt::format("'{}' is not of the form HOST:PORT", text));

@@ -24,8 +24,8 @@ Result<BenchTarget> parse_address(std::string_view text);
 /// "http://HOST[:PORT][/PATH]"; port 80 where none is said.
 Result<BenchTarget> parse_url(std::string_view text);
 
-/// Of the addresses that getaddrinfo(3) gives the first that accepts a connection (only tried where there are several), or the first.
-/// Blocks while names are looked up.
+/// Of the addresses that getaddrinfo(3) gives the first that accepts a connection (only tried where there are several),
+/// or the first. Blocks while names are looked up.
 Result<Endpoint> resolve(const BenchTarget& target);
 
 }  // namespace usher::bench

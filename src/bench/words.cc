@@ -1,10 +1,10 @@
 // Numbers for people.
 #include "bench/words.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstddef>
-
-#include <fmt/format.h>
 
 namespace usher::bench {
 namespace {
@@ -32,7 +32,8 @@ std::string count_text(std::uint64_t count) {
 }
 
 std::string rate_text(double per_second) {
-  return per_second < 99.95 ? fmt::format("{:.1f}", per_second) : count_text(static_cast<std::uint64_t>(per_second + 0.5));
+  return per_second < 99.95 ? fmt::format("{:.1f}", per_second)
+                            : count_text(static_cast<std::uint64_t>(per_second + 0.5));
 }
 
 std::string bytes_text(double bytes) {

@@ -87,11 +87,16 @@ void TestBackend::reap(TimePoint now) {
       }
       if (!answer.more) --guests_[tag.slot].in_flight;
       switch (tag.op) {
-        case LoadOp::send: on_sent(tag.slot, answer.result); break;
-        case LoadOp::receive: on_received(tag.slot, answer); break;
+        case LoadOp::send:
+          on_sent(tag.slot, answer.result);
+          break;
+        case LoadOp::receive:
+          on_received(tag.slot, answer);
+          break;
         case LoadOp::accept:
         case LoadOp::connect:
-        case LoadOp::cancel: break;  // a backend does none of these to a session
+        case LoadOp::cancel:
+          break;  // a backend does none of these to a session
       }
     }
   } while (count == batch.size());
@@ -131,11 +136,18 @@ void TestBackend::arm_receive(std::uint32_t slot) {
   ++guest.in_flight;
   switch (plan_.kind) {
     case ServeKind::http:
-    case ServeKind::answer: ring_->receive_provided(guest.socket, Ring::Shots::many, user); break;
-    case ServeKind::echo: ring_->receive(guest.socket, inbox(slot), Ring::Copy::wanted, user); break;
-    case ServeKind::source: ring_->receive(guest.socket, drop_, Ring::Copy::wanted, user); break;
+    case ServeKind::answer:
+      ring_->receive_provided(guest.socket, Ring::Shots::many, user);
+      break;
+    case ServeKind::echo:
+      ring_->receive(guest.socket, inbox(slot), Ring::Copy::wanted, user);
+      break;
+    case ServeKind::source:
+      ring_->receive(guest.socket, drop_, Ring::Copy::wanted, user);
+      break;
     case ServeKind::sink:
-      ring_->receive(guest.socket, drop_, plan_.sinking == Sinking::discarded ? Ring::Copy::dropped : Ring::Copy::wanted, user);
+      ring_->receive(guest.socket, drop_,
+                     plan_.sinking == Sinking::discarded ? Ring::Copy::dropped : Ring::Copy::wanted, user);
       break;
   }
 }
@@ -154,13 +166,16 @@ void TestBackend::on_received(std::uint32_t slot, const Completion& answer) {
   }
   if (answer.buffer >= 0) ring_->give_back(answer);
   if (answer.result > 0 || answer.result == -ENOBUFS) {
-    const bool wanted = guest.phase != Phase::closing && !guest.receiving && !(plan_.kind == ServeKind::echo && guest.owed > 0);
+    const bool wanted =
+        guest.phase != Phase::closing && !guest.receiving && !(plan_.kind == ServeKind::echo && guest.owed > 0);
     if (wanted) arm_receive(slot);
     if (guest.phase == Phase::closing && guest.in_flight == 0) end(slot);
     return;
   }
-  // The peer has closed, or the connection broke. What is owed still goes out after a FIN, but for a source, which would go on for ever.
-  if (answer.result == 0 && guest.owed + guest.head_left > 0 && plan_.kind != ServeKind::source && guest.phase == Phase::open) {
+  // The peer has closed, or the connection broke. What is owed still goes out after a FIN, but for a source, which
+  // would go on for ever.
+  if (answer.result == 0 && guest.owed + guest.head_left > 0 && plan_.kind != ServeKind::source &&
+      guest.phase == Phase::open) {
     guest.last = true;
     return;
   }
@@ -223,11 +238,16 @@ void TestBackend::on_sent(std::uint32_t slot, int result) {
 
 void TestBackend::take(std::uint32_t slot, std::span<const std::byte> bytes) {
   switch (plan_.kind) {
-    case ServeKind::answer: take_answer_requests(slot, bytes); break;
-    case ServeKind::http: take_http_requests(slot, bytes); break;
+    case ServeKind::answer:
+      take_answer_requests(slot, bytes);
+      break;
+    case ServeKind::http:
+      take_http_requests(slot, bytes);
+      break;
     case ServeKind::echo:
     case ServeKind::sink:
-    case ServeKind::source: break;  // nobody reads it
+    case ServeKind::source:
+      break;  // nobody reads it
   }
 }
 

@@ -20,7 +20,8 @@ namespace usher::load {
 /// What a backend's thread and the one that started it share.
 struct BackendWindow {
   std::atomic<bool> stop = false;
-  std::atomic<std::uint64_t> accepted = 0, open = 0, requests = 0, bytes_sent = 0, bytes_received = 0, refused = 0, shed = 0;
+  std::atomic<std::uint64_t> accepted = 0, open = 0, requests = 0, bytes_sent = 0, bytes_received = 0, refused = 0,
+                             shed = 0;
 };
 
 /// Not thread safe: opened and run by one thread.
@@ -38,11 +39,12 @@ class TestBackend {
   enum class Phase : std::uint8_t { open, finishing, closing };  ///< finishing: our FIN is out, the peer's is awaited
   struct Guest {
     Fd socket;
-    std::uint64_t owed = 0;     ///< bytes of answers that still have to be sent
-    std::uint64_t skipped = 0;  ///< bytes of a request's body that still come
+    std::uint64_t owed = 0;      ///< bytes of answers that still have to be sent
+    std::uint64_t skipped = 0;   ///< bytes of a request's body that still come
     std::uint64_t promised = 0;  ///< answer: owed when the request is whole
     std::uint32_t inbox_used = 0;
-    std::uint32_t head_left = 0;  ///< http: bytes in `outbox` that still have to be sent: a head, and a body that fits behind it
+    std::uint32_t head_left =
+        0;  ///< http: bytes in `outbox` that still have to be sent: a head, and a body that fits behind it
     std::uint16_t in_flight = 0;
     Phase phase = Phase::open;
     bool sending = false;
@@ -69,9 +71,15 @@ class TestBackend {
   bool answer_http(std::uint32_t slot, std::string_view head);
   void refuse(std::uint32_t slot);
 
-  [[nodiscard]] bool reads_requests() const noexcept { return plan_.kind == ServeKind::http || plan_.kind == ServeKind::answer; }
-  [[nodiscard]] std::span<std::byte> inbox(std::uint32_t slot) noexcept { return {&inboxes_[slot * box_bytes_], box_bytes_}; }
-  [[nodiscard]] std::span<char> outbox(std::uint32_t slot) noexcept { return {&outboxes_[slot * outbox_bytes], outbox_bytes}; }
+  [[nodiscard]] bool reads_requests() const noexcept {
+    return plan_.kind == ServeKind::http || plan_.kind == ServeKind::answer;
+  }
+  [[nodiscard]] std::span<std::byte> inbox(std::uint32_t slot) noexcept {
+    return {&inboxes_[slot * box_bytes_], box_bytes_};
+  }
+  [[nodiscard]] std::span<char> outbox(std::uint32_t slot) noexcept {
+    return {&outboxes_[slot * outbox_bytes], outbox_bytes};
+  }
   static constexpr std::size_t outbox_bytes = 1024;
 
   const ServePlan& plan_;

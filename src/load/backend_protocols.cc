@@ -1,12 +1,11 @@
 // TestBackend: what the requests say: the answer protocol, and as much of HTTP/1.1 as a test backend needs.
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <optional>
-
-#include <fmt/format.h>
 
 #include "load/backend.h"
 
@@ -29,7 +28,8 @@ std::string_view trimmed(std::string_view text) {
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
   const auto [stop, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || status != std::errc{} || stop != text.data() + text.size() || value > body_bytes_max) return std::nullopt;
+  if (text.empty() || status != std::errc{} || stop != text.data() + text.size() || value > body_bytes_max)
+    return std::nullopt;
   return value;
 }
 
@@ -63,7 +63,8 @@ HttpRequest read_head(std::string_view head) {
     const std::string_view line = head.substr(0, end);
     const std::size_t colon = line.find(':');
     const std::string_view name = line.substr(0, colon);
-    const std::string_view value = colon == std::string_view::npos ? std::string_view{} : trimmed(line.substr(colon + 1));
+    const std::string_view value =
+        colon == std::string_view::npos ? std::string_view{} : trimmed(line.substr(colon + 1));
     if (same_word(name, "Connection")) {
       request.last = same_word(value, "close") || (request.last && !same_word(value, "keep-alive"));
     } else if (same_word(name, "Content-Length")) {
@@ -164,8 +165,10 @@ bool TestBackend::answer_http(std::uint32_t slot, std::string_view head) {
   const std::string_view digits = request.target.substr(1, request.target.find('?') - 1);
   const std::uint64_t body = number(digits).value_or(plan_.body_bytes);
   const auto box = outbox(slot);
-  const auto written = fmt::format_to_n(box.begin(), box.size(), "HTTP/1.1 200 OK\r\nServer: usher-bench\r\nContent-Type: text/plain\r\n"
-                                        "Content-Length: {}\r\n{}\r\n", body, guest.last ? "Connection: close\r\n" : "");
+  const auto written = fmt::format_to_n(box.begin(), box.size(),
+                                        "HTTP/1.1 200 OK\r\nServer: usher-bench\r\nContent-Type: text/plain\r\n"
+                                        "Content-Length: {}\r\n{}\r\n",
+                                        body, guest.last ? "Connection: close\r\n" : "");
   guest.head_left = static_cast<std::uint32_t>(written.size);
   guest.owed = request.method == "HEAD" ? 0 : body;
   if (guest.owed > 0 && guest.owed <= box.size() - guest.head_left) {  // small bodies go in the same packet

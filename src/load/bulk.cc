@@ -19,9 +19,14 @@ void Loader::start_bulk(std::uint32_t slot) {
   }
   connection.stage = Stage::streaming;
   switch (plan_.direction) {
-    case Direction::up: send_bulk(slot); break;
-    case Direction::down: break;
-    case Direction::both: send_bulk(slot); break;
+    case Direction::up:
+      send_bulk(slot);
+      break;
+    case Direction::down:
+      break;
+    case Direction::both:
+      send_bulk(slot);
+      break;
   }
   receive_bulk(slot);  // upwards, too: it notices the end
 }

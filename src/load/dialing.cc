@@ -22,17 +22,22 @@ constexpr unsigned back_off_doublings_max = 6;  // to 1.3 s
 
 LoadError kind_of_connect(int code) {
   switch (code) {
-    case ECONNREFUSED: return LoadError::connect_refused;
-    case ETIMEDOUT: return LoadError::connect_timeout;
-    case ECONNRESET: return LoadError::reset;
+    case ECONNREFUSED:
+      return LoadError::connect_refused;
+    case ETIMEDOUT:
+      return LoadError::connect_timeout;
+    case ECONNRESET:
+      return LoadError::reset;
     case EADDRNOTAVAIL:
     case EADDRINUSE:
     case EAGAIN:  // no ephemeral port, in the words of older kernels
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
-    case ENOMEM: return LoadError::local;
-    default: return LoadError::connect_unreachable;
+    case ENOMEM:
+      return LoadError::local;
+    default:
+      return LoadError::connect_unreachable;
   }
 }
 
@@ -43,7 +48,8 @@ int prepare_socket(Fd& socket, const LoadPlan& plan, std::uint64_t turn) {
   const int on = 1;
   ::setsockopt(socket.number(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (plan.sources.empty()) return 0;
-  // The port is chosen with the connect, where the whole four-tuple counts (ip(7)): bind alone would run out of ports far sooner.
+  // The port is chosen with the connect, where the whole four-tuple counts (ip(7)): bind alone would run out of ports
+  // far sooner.
   ::setsockopt(socket.number(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
   const Endpoint& source = plan.sources[turn % plan.sources.size()];
   return ::bind(socket.number(), source.data(), source.length()) == 0 ? 0 : errno;
@@ -63,7 +69,9 @@ void Loader::revive(std::uint32_t slot, TimePoint now) {
   to_dial_.push(slot);
 }
 
-bool Loader::dial_due(TimePoint now) const noexcept { return !to_dial_.empty() && (!dial_pacer_ || dial_pacer_->due(now)); }
+bool Loader::dial_due(TimePoint now) const noexcept {
+  return !to_dial_.empty() && (!dial_pacer_ || dial_pacer_->due(now));
+}
 
 void Loader::dial_queued(TimePoint now) {
   // A few a turn: each connect is timed from here, and shouldn't be charged for thousands of others in front of it.
@@ -117,7 +125,9 @@ void Loader::on_connected(std::uint32_t slot, int result, TimePoint now) {
   if (phase_ == Phase::measuring) report_.connect_latency.add(now - connection.dialled);
   switch (plan_.mode) {
     case LoadMode::stream:
-    case LoadMode::idle: start_bulk(slot); break;
+    case LoadMode::idle:
+      start_bulk(slot);
+      break;
     case LoadMode::echo:
     case LoadMode::connect:
     case LoadMode::http:
@@ -168,7 +178,8 @@ void Loader::on_closed(std::uint32_t slot, TimePoint now) {
   const unsigned doublings = std::min<unsigned>(connection.failures - 1U, back_off_doublings_max);
   const Duration most = back_off_first * (1 << doublings);
   // Half of it at random, so that those who failed together don't come back together.
-  connection.deadline = now + most / 2 + Duration(static_cast<std::int64_t>(rng_.below(static_cast<std::uint64_t>(most.count() / 2))));
+  connection.deadline =
+      now + most / 2 + Duration(static_cast<std::int64_t>(rng_.below(static_cast<std::uint64_t>(most.count() / 2))));
 }
 
 }  // namespace usher::load

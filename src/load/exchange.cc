@@ -151,8 +151,11 @@ void Loader::take_http(std::uint32_t slot, std::span<const std::byte> bytes, Tim
   HttpReader& reader = readers_[slot];
   const auto [state, used] = reader.feed({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   switch (state) {
-    case HttpReader::State::reading: return;
-    case HttpReader::State::broken: fail(slot, LoadError::bad_answer, now); return;
+    case HttpReader::State::reading:
+      return;
+    case HttpReader::State::broken:
+      fail(slot, LoadError::bad_answer, now);
+      return;
     case HttpReader::State::complete:
       if (used < bytes.size()) {  // more than was asked for: whose answer would the rest be?
         fail(slot, LoadError::bad_answer, now);
@@ -166,9 +169,13 @@ void Loader::take_http(std::uint32_t slot, std::span<const std::byte> bytes, Tim
 /// The peer closed, or the connection broke.
 void Loader::on_ended(std::uint32_t slot, int result, TimePoint now) {
   Connection& connection = connections_[slot];
-  const LoadError kind = result == 0 ? LoadError::closed_early : result == -ETIMEDOUT ? LoadError::timeout : LoadError::reset;
+  const LoadError kind = result == 0            ? LoadError::closed_early
+                         : result == -ETIMEDOUT ? LoadError::timeout
+                                                : LoadError::reset;
   switch (connection.stage) {
-    case Stage::ready: hang_up(slot, now); return;  // a server may close what nobody uses
+    case Stage::ready:
+      hang_up(slot, now);
+      return;  // a server may close what nobody uses
     case Stage::held:
       ++report_.closed_by_peer;
       connection.life = Life::over;
@@ -184,7 +191,9 @@ void Loader::on_ended(std::uint32_t slot, int result, TimePoint now) {
     case Stage::streaming:
     case Stage::resting:
     case Stage::dialing:
-    case Stage::closing: fail(slot, kind, now); return;
+    case Stage::closing:
+      fail(slot, kind, now);
+      return;
   }
 }
 

@@ -87,7 +87,8 @@ Duration BasicHistogram<bits>::percentile(double share) const noexcept {
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < bucket_count; ++i) {
     seen += buckets_[i];
-    if (seen >= rank) return i + 1 == bucket_count ? max() : std::min(max(), Duration(static_cast<std::int64_t>(upper_end(i))));
+    if (seen >= rank)
+      return i + 1 == bucket_count ? max() : std::min(max(), Duration(static_cast<std::int64_t>(upper_end(i))));
   }
   return max();
 }

@@ -74,7 +74,9 @@ HttpReader::State HttpReader::finish() noexcept {
 
 std::size_t HttpReader::take_line(std::string_view bytes) noexcept {
   const void* newline = std::memchr(bytes.data(), '\n', bytes.size());
-  const std::size_t size = newline == nullptr ? bytes.size() : static_cast<std::size_t>(static_cast<const char*>(newline) - bytes.data()) + 1;
+  const std::size_t size = newline == nullptr
+                               ? bytes.size()
+                               : static_cast<std::size_t>(static_cast<const char*>(newline) - bytes.data()) + 1;
   if (part_ == Part::status_line || part_ == Part::header || part_ == Part::trailer) {
     head_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(size, head_bytes_max));
     if (head_bytes_ > head_bytes_max) {
@@ -91,7 +93,8 @@ std::size_t HttpReader::take_line(std::string_view bytes) noexcept {
   }
   if (newline == nullptr) {
     // What speaks another protocol may never end its line.
-    if (part_ == Part::status_line && line.substr(0, 5) != std::string_view("HTTP/").substr(0, line.size())) part_ = Part::broken;
+    if (part_ == Part::status_line && line.substr(0, 5) != std::string_view("HTTP/").substr(0, line.size()))
+      part_ = Part::broken;
     return size;
   }
   line_used_ = 0;
@@ -102,10 +105,15 @@ std::size_t HttpReader::take_line(std::string_view bytes) noexcept {
 
 void HttpReader::read_line(std::string_view line) noexcept {
   switch (part_) {
-    case Part::status_line: return read_status_line(line);
-    case Part::header: return line.empty() ? end_head() : read_header(line);
-    case Part::chunk_line: return read_chunk_line(line);
-    case Part::chunk_end: part_ = line.empty() ? Part::chunk_line : Part::broken; return;
+    case Part::status_line:
+      return read_status_line(line);
+    case Part::header:
+      return line.empty() ? end_head() : read_header(line);
+    case Part::chunk_line:
+      return read_chunk_line(line);
+    case Part::chunk_end:
+      part_ = line.empty() ? Part::chunk_line : Part::broken;
+      return;
     case Part::trailer:
       if (line.empty()) part_ = Part::complete;
       return;
@@ -113,7 +121,8 @@ void HttpReader::read_line(std::string_view line) noexcept {
     case Part::body_to_close:
     case Part::chunk_bytes:
     case Part::complete:
-    case Part::broken: return;  // these have no lines
+    case Part::broken:
+      return;  // these have no lines
   }
 }
 

@@ -1,18 +1,17 @@
 // LoadRun: the threads, their common start, and the sum of what they counted.
 #include "usher/load/load_run.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <future>
-#include <new>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "load/loader.h"
 
@@ -92,8 +91,9 @@ class ThreadedRun final : public LoadRun {
     LoadProgress sum;
     for (const auto& seat : seats_) {
       const LoadWindow& window = seat->window;
-      sum.total += LoadCounts{window.requests.load(std::memory_order_relaxed), window.connects.load(std::memory_order_relaxed),
-                              window.bytes_sent.load(std::memory_order_relaxed), window.bytes_received.load(std::memory_order_relaxed)};
+      sum.total += LoadCounts{
+          window.requests.load(std::memory_order_relaxed), window.connects.load(std::memory_order_relaxed),
+          window.bytes_sent.load(std::memory_order_relaxed), window.bytes_received.load(std::memory_order_relaxed)};
       sum.errors += window.errors.load(std::memory_order_relaxed);
       sum.open += window.open.load(std::memory_order_relaxed);
     }

@@ -41,7 +41,9 @@ std::vector<std::byte> answer_request(std::uint32_t request_bytes, std::uint32_t
   return bytes;
 }
 
-double seconds_of(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; }
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
 
 }  // namespace
 
@@ -56,10 +58,16 @@ Loader::Loader(const LoadPlan& plan, unsigned index, LoadWindow& window)
       rng_(plan.seed * 0x9e3779b97f4a7c15ULL + index),
       sweep_every_(connections_.size() > 4096 ? std::chrono::milliseconds(100) : std::chrono::milliseconds(20)) {
   switch (plan.mode) {
-    case LoadMode::stream: bulk_.assign(bulk_bytes, std::byte{'x'}); break;
+    case LoadMode::stream:
+      bulk_.assign(bulk_bytes, std::byte{'x'});
+      break;
     case LoadMode::echo:
-    case LoadMode::connect: request_ = answer_request(plan.request_bytes, plan.answer_bytes); break;
-    case LoadMode::idle: request_ = bytes_of(plan.request); break;
+    case LoadMode::connect:
+      request_ = answer_request(plan.request_bytes, plan.answer_bytes);
+      break;
+    case LoadMode::idle:
+      request_ = bytes_of(plan.request);
+      break;
     case LoadMode::http:
       request_ = bytes_of(plan.request);
       last_request_ = bytes_of(plan.last_request);
@@ -76,7 +84,8 @@ Result<void> Loader::open() {
   auto ring = Ring::create(std::clamp(std::bit_ceil(count), 256U, ring_entries_max));
   if (!ring) return std::unexpected(ring.error());
   ring_ = std::move(*ring);
-  return provided_ ? ring_->provide_buffers(std::clamp(std::bit_ceil(count), 64U, buffers_max), buffer_bytes) : Result<void>{};
+  return provided_ ? ring_->provide_buffers(std::clamp(std::bit_ceil(count), 64U, buffers_max), buffer_bytes)
+                   : Result<void>{};
 }
 
 Result<RunReport> Loader::run(TimePoint start) {
@@ -117,7 +126,8 @@ std::uint64_t Loader::units_moved() const noexcept {
 
 void Loader::note_slices(TimePoint now) {
   while (report_.slices_whole < load_slices &&
-         now >= measured_since_ + plan_.duration * static_cast<std::int64_t>(report_.slices_whole + 1) / static_cast<std::int64_t>(load_slices)) {
+         now >= measured_since_ + plan_.duration * static_cast<std::int64_t>(report_.slices_whole + 1) /
+                                      static_cast<std::int64_t>(load_slices)) {
     report_.slices[report_.slices_whole++] = units_moved() - units_at_slice_;
     units_at_slice_ = units_moved();
   }
@@ -156,13 +166,20 @@ void Loader::sweep(TimePoint now) {
     Connection& connection = connections_[slot];
     if (connection.deadline > now) continue;
     switch (connection.stage) {
-      case Stage::resting: revive(slot, now); break;
-      case Stage::dialing: fail(slot, LoadError::connect_timeout, now); break;
-      case Stage::asking: fail(slot, LoadError::timeout, now); break;
+      case Stage::resting:
+        revive(slot, now);
+        break;
+      case Stage::dialing:
+        fail(slot, LoadError::connect_timeout, now);
+        break;
+      case Stage::asking:
+        fail(slot, LoadError::timeout, now);
+        break;
       case Stage::ready:
       case Stage::streaming:
       case Stage::held:
-      case Stage::closing: break;
+      case Stage::closing:
+        break;
     }
   }
   publish();
@@ -195,11 +212,18 @@ void Loader::reap(TimePoint now) {
       Connection& connection = connections_[tag.slot];
       if (!answer.more) --connection.in_flight;
       switch (tag.op) {
-        case LoadOp::connect: on_connected(tag.slot, answer.result, now); break;
-        case LoadOp::send: on_sent(tag.slot, answer.result, now); break;
-        case LoadOp::receive: on_received(tag.slot, answer, now); break;
+        case LoadOp::connect:
+          on_connected(tag.slot, answer.result, now);
+          break;
+        case LoadOp::send:
+          on_sent(tag.slot, answer.result, now);
+          break;
+        case LoadOp::receive:
+          on_received(tag.slot, answer, now);
+          break;
         case LoadOp::accept:
-        case LoadOp::cancel: break;  // a loader doesn't accept
+        case LoadOp::cancel:
+          break;  // a loader doesn't accept
       }
     }
   } while (count == batch.size());

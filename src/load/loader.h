@@ -32,8 +32,9 @@ struct LoadWindow {
 
 /// Not thread safe: made, opened and run by one thread.
 ///
-/// A connection rests, dials, is ready, asks, and so on until it is hung up. Hanging up has two steps: what is in flight is ended
-/// (shutdown(2), or a cancelled connect), and when the kernel has answered for the last time the socket is closed and the slot rests.
+/// A connection rests, dials, is ready, asks, and so on until it is hung up. Hanging up has two steps: what is in
+/// flight is ended (shutdown(2), or a cancelled connect), and when the kernel has answered for the last time the socket
+/// is closed and the slot rests.
 class Loader {
  public:
   /// Share `index` of plan.threads; the plan must outlive it.
@@ -48,9 +49,9 @@ class Loader {
   enum class Life : std::uint8_t { goes_on, over };
   struct Connection {
     Fd socket;
-    TimePoint wanted{};    ///< when its request was due
+    TimePoint wanted{};  ///< when its request was due
     TimePoint dialled{};
-    TimePoint deadline{};  ///< dialing, asking: of the answer; resting: the next try
+    TimePoint deadline{};       ///< dialing, asking: of the answer; resting: the next try
     std::uint64_t awaited = 0;  ///< bytes of the answer still to come (echo, connect)
     std::uint32_t sent = 0;     ///< of this request
     std::uint32_t asked = 0;    ///< requests on this connection
@@ -60,7 +61,7 @@ class Loader {
     Life life = Life::goes_on;  ///< over: not dialled again
     bool bound = false;         ///< a request waits for it, or is out
     bool receiving = false;
-    bool last = false;          ///< this request closes the connection
+    bool last = false;  ///< this request closes the connection
   };
 
   // loader.cc: time
@@ -101,7 +102,9 @@ class Loader {
   void send_bulk(std::uint32_t slot);
   void receive_bulk(std::uint32_t slot);
 
-  [[nodiscard]] bool exchanges() const noexcept { return plan_.mode != LoadMode::stream && plan_.mode != LoadMode::idle; }
+  [[nodiscard]] bool exchanges() const noexcept {
+    return plan_.mode != LoadMode::stream && plan_.mode != LoadMode::idle;
+  }
   [[nodiscard]] std::uint64_t units_moved() const noexcept;
   [[nodiscard]] bool keeps_connections() const noexcept { return plan_.requests_per_connection == 0; }
   [[nodiscard]] std::span<const std::byte> request_of(const Connection& connection) const noexcept;

@@ -1,14 +1,13 @@
 // ServeRun: the listening sockets and the threads behind them.
 #include "usher/load/serve_run.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
 #include <future>
 #include <mutex>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "load/backend.h"
 
@@ -57,7 +56,8 @@ class ThreadedServe final : public ServeRun {
       seats_.push_back(std::make_unique<Seat>());
       Seat& seat = *seats_.back();
       opened.push_back(seat.opened.get_future());
-      seat.thread = std::thread([this, &seat, sockets = std::move(listeners[i])]() mutable { serve_seat(seat, std::move(sockets)); });
+      seat.thread = std::thread(
+          [this, &seat, sockets = std::move(listeners[i])]() mutable { serve_seat(seat, std::move(sockets)); });
       ::pthread_setname_np(seat.thread.native_handle(), fmt::format("serve-{}", i).c_str());
     }
     for (auto& one : opened) {

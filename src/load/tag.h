@@ -12,7 +12,9 @@ struct LoadTag {
   LoadOp op;
   std::uint32_t slot;
 
-  [[nodiscard]] std::uint64_t pack() const noexcept { return std::uint64_t{static_cast<std::uint8_t>(op)} << 32 | slot; }
+  [[nodiscard]] std::uint64_t pack() const noexcept {
+    return std::uint64_t{static_cast<std::uint8_t>(op)} << 32 | slot;
+  }
   static LoadTag unpack(std::uint64_t user) noexcept {
     return {static_cast<LoadOp>(user >> 32 & 0xff), static_cast<std::uint32_t>(user)};
   }

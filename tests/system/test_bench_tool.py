@@ -15,8 +15,9 @@ from usher_test.usher import BINARY, SANITIZER_OPTIONS
 from usher_test.waiting import SLOWNESS, eventually, observe
 
 TOOL = BINARY.parent / "usher-bench"
-CONTRACT = {"tool", "version", "mode", "target", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds", "duration_seconds",
-            "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle", "cpu_seconds", "busy_share", "histogram"}
+CONTRACT = {"tool", "version", "mode", "target", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
+            "duration_seconds", "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle",
+            "cpu_seconds", "busy_share", "histogram"}
 LATENCY = {"count", "min", "mean", "p50", "p90", "p99", "p999", "max", "corrected"}
 COUNTS = {"requests", "connects", "bytes_sent", "bytes_received"}
 
@@ -52,8 +53,8 @@ def load(bench, place):
 
 def nginx_with_a_log(bench, place):
     address = fresh_address(place)
-    return peers.Nginx(bench, address, place=place, http=f'server {{ listen {address.text}; access_log access.log; location / {{ return 200 "hello\\n"; }} '
-                                                         f'location /gone {{ return 410; }} }}')
+    return peers.Nginx(bench, address, place=place, http=f'server {{ listen {address.text}; access_log access.log; '
+                                                         f'location / {{ return 200 "hello\\n"; }} location /gone {{ return 410; }} }}')
 
 
 def logged(server):
@@ -90,7 +91,8 @@ def test_the_report_has_the_keys_of_the_contract(serve, load):
     assert LATENCY == report["latency"].keys()
     for part in ("total", "measured", "per_second"):
         assert report[part].keys() == COUNTS
-    assert report["mode"] == "echo" and report["target"] == address and report["connections"] == 10 and report["rate"] is None and report["idle"] is None
+    assert (report["mode"], report["target"], report["connections"]) == ("echo", address, 10)
+    assert report["rate"] is None and report["idle"] is None
     assert report["latency"]["count"] == report["measured"]["requests"] == sum(count for _, count in report["histogram"])
     assert report["total"]["requests"] > report["measured"]["requests"] > 100
     assert report["total"]["connects"] == 10 and report["measured"]["connects"] == 0
@@ -128,8 +130,8 @@ def test_idle_connections_are_held_and_those_that_are_closed_are_told(bench, pla
     backend, address = serve("echo")
     report = load("idle", address, "-c", "300", "--connect-rate", "3000", "-d", "200ms", "--warmup", "0s")
     assert report["idle"] == {"held": 300, "closed_by_peer": 0}
-    process = bench.start([TOOL, "idle", address, "-c", "50", "-d", "20s", "--warmup", "0s", "--json", bench.path("idle.json")], name="idle", place=place,
-                          environment=SANITIZER_OPTIONS)
+    process = bench.start([TOOL, "idle", address, "-c", "50", "-d", "20s", "--warmup", "0s", "--json", bench.path("idle.json")],
+                          name="idle", place=place, environment=SANITIZER_OPTIONS)
     eventually(lambda: re.search(r"open 50 ", process.output()), 10, "50 open")
     backend.signal(signal.SIGTERM)
     backend.wait()
@@ -155,8 +157,8 @@ def test_an_open_loop_charges_a_stall_to_every_request_that_was_due(bench, place
     stall_seconds, duration = 0.4, 1.0
 
     def run(name, *options):
-        tool = bench.start([TOOL, "echo", address, "-c", "4", "-d", f"{int(duration * 1000)}ms", "--warmup", "100ms", "--json", bench.path(name), *options],
-                           name=name, place=place, environment=SANITIZER_OPTIONS)
+        tool = bench.start([TOOL, "echo", address, "-c", "4", "-d", f"{int(duration * 1000)}ms", "--warmup", "100ms",
+                            "--json", bench.path(name), *options], name=name, place=place, environment=SANITIZER_OPTIONS)
         observe(0.4)
         backend.signal(signal.SIGSTOP)
         try:
@@ -181,7 +183,8 @@ def test_a_dead_target_is_told_in_one_line(bench, place):
     done = bench.run([TOOL, "http", f"http://{address.text}/", "-d", "30s"], place=place, status=1)
     assert time.monotonic() - began < 10 * SLOWNESS
     assert done.stdout == ""
-    assert re.search(rf"^usher-bench: nothing could connect to http://{re.escape(address.text)}/: Connection refused \(\d+ attempts\)$", done.stderr, re.M)
+    said = rf"^usher-bench: nothing could connect to http://{re.escape(address.text)}/: Connection refused \(\d+ attempts\)$"
+    assert re.search(said, done.stderr, re.M), done.stderr
 
 
 def test_a_server_that_dies_is_told_and_ends_with_one(bench, place, serve):
@@ -195,7 +198,8 @@ def test_a_server_that_dies_is_told_and_ends_with_one(bench, place, serve):
 
 
 @pytest.mark.parametrize("words, says", [
-    ((), "a mode is missing"), (("http",), "a target is missing"), (("http", "https://x/"), "TLS isn't spoken"), (("echo", "x:1", "-c", "no"), "--connections: 'no'"),
+    ((), "a mode is missing"), (("http",), "a target is missing"), (("http", "https://x/"), "TLS isn't spoken"),
+    (("echo", "x:1", "-c", "no"), "--connections: 'no'"),
     (("echo", "x:1", "--nonsense"), "unknown option '--nonsense'"), (("serve", "http"), "--listen"), (("--compare", "a"), "two files"),
 ])
 def test_mistakes_get_one_line_and_exit_2(bench, words, says):
@@ -224,7 +228,8 @@ def test_ports_that_run_out_are_explained(bench, network, place, serve):
 def test_two_reports_are_compared(bench, serve, place):
     _, address = serve("answer")
     for name in ("a", "b"):
-        bench.run([TOOL, "echo", address, "-c", "5", "-d", "300ms", "--warmup", "50ms", "--quiet", "--json", bench.path(f"{name}.json")], place=place)
+        bench.run([TOOL, "echo", address, "-c", "5", "-d", "300ms", "--warmup", "50ms", "--quiet", "--json", bench.path(f"{name}.json")],
+                  place=place)
     done = bench.run([TOOL, "--compare", bench.path("a.json"), bench.path("b.json")])
     assert re.search(r"^requests /s +[\d,.]+ +[\d,.]+ +\d\.\d{3}$", done.stdout, re.M), done.stdout
     assert "wavered" in done.stdout

@@ -11,9 +11,9 @@
 
 namespace usher::load {
 
-/// Buckets as in HdrHistogram (hdrhistogram.org): linear in each power of two, 2^sub_bucket_bits to one, from 1 ns to 137 s; what is
-/// longer is counted in the last bucket, and max() still tells it truly. Its memory is taken by the constructor; nothing else
-/// allocates. A value; not thread safe.
+/// Buckets as in HdrHistogram (hdrhistogram.org): linear in each power of two, 2^sub_bucket_bits to one, from 1 ns to
+/// 137 s; what is longer is counted in the last bucket, and max() still tells it truly. Its memory is taken by the
+/// constructor; nothing else allocates. A value; not thread safe.
 template <unsigned sub_bucket_bits>
 class BasicHistogram {
  public:
@@ -30,9 +30,11 @@ class BasicHistogram {
   [[nodiscard]] Duration min() const noexcept { return count_ == 0 ? Duration::zero() : Duration(min_); }
   [[nodiscard]] Duration max() const noexcept { return Duration(max_); }
   [[nodiscard]] Duration mean() const noexcept;
-  /// What was added since `earlier`, an older copy of this one; min() and max() are then those of the buckets, at most this one's.
+  /// What was added since `earlier`, an older copy of this one; min() and max() are then those of the buckets, at most
+  /// this one's.
   [[nodiscard]] BasicHistogram since(const BasicHistogram& earlier) const;
-  /// By nearest rank: of 100, the 99th smallest is the 99th percentile. The upper end of its bucket, at most max(); zero of none.
+  /// By nearest rank: of 100, the 99th smallest is the 99th percentile. The upper end of its bucket, at most max();
+  /// zero of none.
   [[nodiscard]] Duration percentile(double share) const noexcept;
   /// The percentile, where at least ten durations lie beyond it: fewer would make it the tale of one request.
   [[nodiscard]] std::optional<Duration> settled_percentile(double share) const noexcept;

@@ -9,9 +9,9 @@
 
 namespace usher::load {
 
-/// RFC 9112: bodies by Content-Length, by chunks, or up to the close; 1xx answers are skipped. Unlike health's HttpResponse, which
-/// keeps the body and explains what was wrong, it allocates nothing and can be used again for the next answer: one runs for each of
-/// many connections, at every message. Not thread safe.
+/// RFC 9112: bodies by Content-Length, by chunks, or up to the close; 1xx answers are skipped. Unlike health's
+/// HttpResponse, which keeps the body and explains what was wrong, it allocates nothing and can be used again for the
+/// next answer: one runs for each of many connections, at every message. Not thread safe.
 class HttpReader {
  public:
   enum class State { reading, complete, broken };
@@ -33,7 +33,18 @@ class HttpReader {
   [[nodiscard]] bool begun() const noexcept { return begun_; }
 
  private:
-  enum class Part : std::uint8_t { status_line, header, counted_body, body_to_close, chunk_line, chunk_bytes, chunk_end, trailer, complete, broken };
+  enum class Part : std::uint8_t {
+    status_line,
+    header,
+    counted_body,
+    body_to_close,
+    chunk_line,
+    chunk_bytes,
+    chunk_end,
+    trailer,
+    complete,
+    broken
+  };
 
   std::size_t take_line(std::string_view bytes) noexcept;
   void read_line(std::string_view line) noexcept;

@@ -7,9 +7,9 @@
 
 namespace usher::load {
 
-/// An open loop sends at its own pace, whatever the answers do, and counts each latency from when the request was due: a server that
-/// stalls is charged for every request that should have been sent meanwhile, not only for the one that met the stall (Gil Tene,
-/// "How NOT to Measure Latency"; wrk2). Not thread safe.
+/// An open loop sends at its own pace, whatever the answers do, and counts each latency from when the request was due:
+/// a server that stalls is charged for every request that should have been sent meanwhile, not only for the one that
+/// met the stall (Gil Tene, "How NOT to Measure Latency"; wrk2). Not thread safe.
 class Pacer {
  public:
   /// Evenly `per_second`, from `start` on, of which this is share `index` of `shares` (one a thread), interleaved.

@@ -87,7 +87,8 @@ struct RunReport {
   Duration oldest_unanswered{};
   std::uint64_t held = 0;  ///< connections open at the end
   std::uint64_t closed_by_peer = 0;
-  /// What was moved in each tenth of the measured time (requests; bytes both ways where a mode has none); as many as were whole.
+  /// What was moved in each tenth of the measured time (requests; bytes both ways where a mode has none); as many as
+  /// were whole.
   std::array<std::uint64_t, load_slices> slices{};
   std::size_t slices_whole = 0;
   double cpu_user_seconds = 0;

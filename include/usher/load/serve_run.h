@@ -17,11 +17,12 @@ struct ServeCounts {
   std::uint64_t requests = 0;  ///< http, answer
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;
-  std::uint64_t refused = 0;   ///< clients that spoke no such protocol
-  std::uint64_t shed = 0;      ///< closed at once: no descriptor or slot was left
+  std::uint64_t refused = 0;  ///< clients that spoke no such protocol
+  std::uint64_t shed = 0;     ///< closed at once: no descriptor or slot was left
 };
 
-/// A resource; its methods are for the thread that started it. Every address has a listening socket on every thread (SO_REUSEPORT).
+/// A resource; its methods are for the thread that started it. Every address has a listening socket on every thread
+/// (SO_REUSEPORT).
 class ServeRun {
  public:
   /// REQUIRES plan.threads >= 1 and at least one address. The error names the address that can't be listened on.

@@ -1,10 +1,9 @@
 // BenchArguments: what a newcomer types, and the one line that a typo gets.
-#include <string>
-#include <vector>
+#include "bench/arguments.h"
 
 #include <catch2/catch_test_macros.hpp>
-
-#include "bench/arguments.h"
+#include <string>
+#include <vector>
 
 using namespace usher;
 using namespace usher::bench;
@@ -49,9 +48,38 @@ TEST_CASE("without options a run is bounded: 50 connections, 10 seconds, closed 
 }
 
 TEST_CASE("every option is read") {
-  const BenchArguments parsed = good({"http", "http://[::1]/", "-c", "100", "-d", "500ms", "--warmup", "0s", "-r", "1000.5", "--threads", "2", "--timeout", "2",
-                                      "--requests", "7", "--requests-per-connection", "3", "-H", "A: b", "--header", "host: me", "--json", "-", "--quiet",
-                                      "--bind", "::1", "::2", "--seed", "9", "--connect-rate", "10"});
+  const BenchArguments parsed = good({"http",
+                                      "http://[::1]/",
+                                      "-c",
+                                      "100",
+                                      "-d",
+                                      "500ms",
+                                      "--warmup",
+                                      "0s",
+                                      "-r",
+                                      "1000.5",
+                                      "--threads",
+                                      "2",
+                                      "--timeout",
+                                      "2",
+                                      "--requests",
+                                      "7",
+                                      "--requests-per-connection",
+                                      "3",
+                                      "-H",
+                                      "A: b",
+                                      "--header",
+                                      "host: me",
+                                      "--json",
+                                      "-",
+                                      "--quiet",
+                                      "--bind",
+                                      "::1",
+                                      "::2",
+                                      "--seed",
+                                      "9",
+                                      "--connect-rate",
+                                      "10"});
   CHECK(parsed.plan.connections == 100);
   CHECK(parsed.plan.duration == 500ms);
   CHECK(parsed.plan.warmup == 0s);
@@ -133,7 +161,8 @@ TEST_CASE("a mistake gets one line that names it") {
 }
 
 TEST_CASE("help and version go to stdout and are no mistake") {
-  for (const std::vector<std::string>& words : {std::vector<std::string>{"--help"}, {"http", "--help"}, {"serve", "--help"}, {"--version"}}) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--help"}, {"http", "--help"}, {"serve", "--help"}, {"--version"}}) {
     const auto parsed = parse_bench_arguments(words);
     REQUIRE_FALSE(parsed);
     CHECK(parsed.error().status == exit_done);

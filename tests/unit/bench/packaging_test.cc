@@ -1,12 +1,11 @@
 // The man page and the completions keep up with the options.
+#include <catch2/catch_test_macros.hpp>
 #include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <catch2/catch_test_macros.hpp>
 
 #include "bench/arguments.h"
 
@@ -45,7 +44,8 @@ TEST_CASE("every mode and option stands in the man page and in each shell's comp
     REQUIRE_FALSE(help);
     for (const std::string& option : options_of(help.error().out)) {
       CAPTURE(option);
-      CHECK(std::regex_search(page, std::regex("\n\\.It Fl [^\n]*Fl -" + option + "\\b|\n\\.It Fl -" + option + "\\b")));
+      CHECK(
+          std::regex_search(page, std::regex("\n\\.It Fl [^\n]*Fl -" + option + "\\b|\n\\.It Fl -" + option + "\\b")));
       CHECK(bash.find("--" + option) != std::string::npos);
       CHECK(zsh.find("--" + option) != std::string::npos);
       CHECK(fish.find(" -l " + option + " ") != std::string::npos);

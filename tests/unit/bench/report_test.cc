@@ -1,9 +1,8 @@
 // Reports: what is printed, what --json holds, and what --compare makes of two.
-#include <cerrno>
-#include <string>
-
 #include <catch2/catch_test_macros.hpp>
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "bench/compare.h"
 #include "bench/report_text.h"
@@ -56,9 +55,30 @@ TEST_CASE("numbers for people keep three digits") {
 TEST_CASE("the JSON has every key of the contract, and null where nothing was measured") {
   BenchReport report = report_with(10'000);
   const Json json = Json::parse(report_json(report));
-  for (const char* key : {"tool", "version", "mode", "target", "url", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
-                          "duration_seconds", "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle",
-                          "cpu_seconds", "busy_share", "histogram"}) {
+  for (const char* key : {"tool",
+                          "version",
+                          "mode",
+                          "target",
+                          "url",
+                          "connections",
+                          "threads",
+                          "rate",
+                          "seed",
+                          "started_at",
+                          "interrupted",
+                          "warmup_seconds",
+                          "duration_seconds",
+                          "total",
+                          "measured",
+                          "per_second",
+                          "errors",
+                          "latency",
+                          "connect_latency",
+                          "late_sends",
+                          "idle",
+                          "cpu_seconds",
+                          "busy_share",
+                          "histogram"}) {
     CAPTURE(key);
     CHECK(json.contains(key));
   }
@@ -71,7 +91,8 @@ TEST_CASE("the JSON has every key of the contract, and null where nothing was me
   CHECK(json["latency"]["count"] == 10'000);
   CHECK(json["latency"]["p999"].is_number());
   CHECK(json["latency"]["corrected"] == false);
-  for (const char* kind : {"connect_refused", "connect_timeout", "reset", "closed_early", "timeout", "bad_answer", "local", "total"}) {
+  for (const char* kind :
+       {"connect_refused", "connect_timeout", "reset", "closed_early", "timeout", "bad_answer", "local", "total"}) {
     CHECK(json["errors"][kind] == 0);
   }
   CHECK(json["histogram"].size() == 1);
@@ -117,7 +138,8 @@ TEST_CASE("nothing connected is one sentence with the reason") {
   report.target = "127.0.0.1:9";
   for (int i = 0; i < 12; ++i) report.counted.errors.count(LoadError::connect_refused);
   report.counted.errors.last_connect_errno = ECONNREFUSED;
-  CHECK(complaints(report) == std::vector<std::string>{"nothing could connect to 127.0.0.1:9: Connection refused (12 attempts)"});
+  CHECK(complaints(report) ==
+        std::vector<std::string>{"nothing could connect to 127.0.0.1:9: Connection refused (12 attempts)"});
 }
 
 TEST_CASE("two reports are told apart by more than they wavered, or not") {
@@ -148,7 +170,8 @@ TEST_CASE("a file that is no report is refused by name") {
     CHECK(has(report.error().message, "x.json is no report"));
   }
   // One that lacks everything, or has it in other types, is read as one that has nothing.
-  const auto bare = read_report("x.json", R"({"tool":"usher-bench","latency":5,"per_second":[],"errors":null,"slices_per_second":["a"]})");
+  const auto bare = read_report(
+      "x.json", R"({"tool":"usher-bench","latency":5,"per_second":[],"errors":null,"slices_per_second":["a"]})");
   REQUIRE(bare);
   CHECK_FALSE(comparison_table(*bare, *bare).empty());
 }

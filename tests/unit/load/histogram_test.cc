@@ -1,12 +1,12 @@
 // Histogram: true to three digits everywhere, and honest about what it can't know.
-#include <cmath>
-#include <vector>
+#include "usher/load/histogram.h"
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <vector>
 
 #include "usher/base/rng.h"
-#include "usher/load/histogram.h"
 
 using namespace usher;
 using namespace usher::load;
@@ -137,6 +137,7 @@ TEST_CASE("a coarse histogram is true to 3 %") {
     histogram.add(value);
     histogram.add(value * 2);
     CHECK(histogram.percentile(0.5) >= value);
-    CHECK(static_cast<double>(histogram.percentile(0.5).count()) <= static_cast<double>(value.count()) * (1 + 1.0 / 32));
+    CHECK(static_cast<double>(histogram.percentile(0.5).count()) <=
+          static_cast<double>(value.count()) * (1 + 1.0 / 32));
   }
 }

@@ -1,11 +1,11 @@
 // HttpReader: finds the end of an answer however its bytes are cut, and keeps nothing.
+#include "usher/load/http_reader.h"
+
+#include <catch2/catch_test_macros.hpp>
 #include <string>
 #include <vector>
 
-#include <catch2/catch_test_macros.hpp>
-
 #include "usher/base/rng.h"
-#include "usher/load/http_reader.h"
 
 using namespace usher;
 using namespace usher::load;
@@ -31,7 +31,9 @@ const std::vector<Answer>& answers() {
       {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nno"},
       {"HTTP/1.1 204 No Content\r\n\r\n", State::complete, 204},
       {"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n", State::complete, 304},
-      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\nx", State::complete, 201},
+      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 "
+       "Created\r\nContent-Length: 1\r\n\r\nx",
+       State::complete, 201},
       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n"},
       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\nTrailer: yes\r\n\r\n"},
       {"HTTP/1.1 200 OK\r\nX: " + std::string(5000, 'y') + "\r\nContent-Length: 3\r\n\r\nabc"},
@@ -106,7 +108,8 @@ TEST_CASE("headers without end are refused") {
   HttpReader reader;
   State state = reader.feed("HTTP/1.1 200 OK\r\n").state;
   int lines = 0;
-  for (; state == State::reading && lines < 10'000; ++lines) state = reader.feed("X: 0123456789012345678901234567890123456789\r\n").state;
+  for (; state == State::reading && lines < 10'000; ++lines)
+    state = reader.feed("X: 0123456789012345678901234567890123456789\r\n").state;
   CHECK(state == State::broken);
   CHECK(lines < 2000);
 }

@@ -1,7 +1,7 @@
 // Pacer: requests are due evenly, whatever happens, and those that are late are counted once.
-#include <catch2/catch_test_macros.hpp>
-
 #include "usher/load/pacer.h"
+
+#include <catch2/catch_test_macros.hpp>
 
 using namespace usher;
 using namespace usher::load;

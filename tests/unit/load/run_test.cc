@@ -1,11 +1,10 @@
 // LoadRun against ServeRun, over loopback: every request counted, every ending told.
 #include <sys/socket.h>
 
+#include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <memory>
 #include <utility>
-
-#include <catch2/catch_test_macros.hpp>
 
 #include "usher/base/fd.h"
 #include "usher/load/load_run.h"
@@ -159,8 +158,9 @@ TEST_CASE("an open loop whose target never answers says what was due and not sen
 }
 
 TEST_CASE("streams go up, down and both ways") {
-  for (const auto& [direction, kind] : {std::pair(Direction::up, ServeKind::sink), std::pair(Direction::down, ServeKind::source),
-                                        std::pair(Direction::both, ServeKind::echo)}) {
+  for (const auto& [direction, kind] :
+       {std::pair(Direction::up, ServeKind::sink), std::pair(Direction::down, ServeKind::source),
+        std::pair(Direction::both, ServeKind::echo)}) {
     const auto serve = backend(kind);
     LoadPlan plan = plan_for(LoadMode::stream, *serve);
     plan.connections = 2;
