@@ -96,9 +96,7 @@ class Least final : public Tier {
   void hear(const Gate& gate) const noexcept {
     const FallLog& falls = gate.board().falls();
     const std::uint64_t end = falls.end();
-    // Time is looked at when there is news, or now and then: a clock costs as much as the choice.
-    const bool news = end != heard_ || ++quiet_picks_ % quiet_picks_max == 0;
-    const Basis basis{gate.board().epoch(), gate.health(), news ? Score::moment() : basis_.moment};
+    const Basis basis{gate.board().epoch(), gate.health(), Score::moment()};
     bool anew = basis != basis_ || end - heard_ > size();
     for (; !anew && heard_ != end; ++heard_) {
       const std::optional<BackendId> fallen = falls.at(heard_);
@@ -144,14 +142,12 @@ class Least final : public Tier {
   static_assert(backend_count_max <= nobody, "no position is nobody");
   static constexpr std::uint32_t risen_min = 64;    // and one in eight: about what a scan costs
   static constexpr std::uint32_t scanned_max = 16;  // so few are looked at sooner than three are taken out and put back
-  static constexpr std::uint32_t quiet_picks_max = 16;
 
   std::vector<double> per_weight_;   // 1 / weight
   std::vector<Position> positions_;  // by id
 
   alignas(64) mutable std::atomic<bool> claimed_{false};
   // What follows belongs to whoever has claimed it.
-  mutable std::uint32_t quiet_picks_ = 0;
   mutable std::uint64_t heard_ = 0;  // entries of the fall log
   mutable Basis basis_;
   mutable LeastTree tree_;

@@ -203,3 +203,17 @@ TEST_CASE("least_latency: after any notes and sessions the choice is within the 
     REQUIRE(latency_score(pool, chosen, now) <= best * 1.03);
   }
 }
+
+TEST_CASE("least_latency: what is known of a backend ages though nothing falls meanwhile") {
+  Pool pool(20, 100);
+  const auto picker = pool.picker(Algorithm::least_latency);
+  const TimePoint start = Clock::now();
+  for (std::uint32_t at = 2; at < 20; ++at) pool.board.note_latency(BackendId{at}, 1s, start);
+  pool.board.note_latency(BackendId{0}, 900us, start + 1min);  // of a later time, so that it stays as it is
+  pool.board.note_latency(BackendId{1}, 1'005us, start);
+  Rng rng(1);
+  REQUIRE(test::first(*picker, 0, rng) == 0U);
+  pool.board.note_latency(BackendId{0}, 1'000us, start + 1min);  // up: nobody is told
+  std::this_thread::sleep_until(start + 300ms);  // two steps of the clock at least: 2 % of the other's are forgotten
+  CHECK(test::first(*picker, 0, rng) == 1U);
+}
