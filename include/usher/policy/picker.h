@@ -28,9 +28,10 @@ class Picker {
   /// tier that has any. Returns how many were written: all there are when `order` has the room; 0 = no backend. `key` is the
   /// hash of what the pool keys on. The first eight are in the algorithm's order, further ones just follow.
   ///
-  /// least_connections: at a moment of this call nobody who may be used had fewer sessions by weight than the first has when it
-  /// is looked at (loads that differ by less than one part in 16 million are the same). What other workers do behind that
-  /// moment isn't seen. least_latency: the same of its scores, which age by steps of a tenth of a second.
+  /// least_connections: whoever may be used had, at some moment of this call (each at its own), no fewer sessions by weight
+  /// than the first has when it is looked at (loads that differ by less than one part in 16 million are the same); a session
+  /// is gone when Board::leave has returned. What other workers do behind those moments isn't seen. least_latency: the same of
+  /// its scores, which age by steps of a tenth of a second.
   ///
   /// Panic is a tier's own: its share of healthy among enabled backends (of weight above 0) is below panic_threshold,
   /// strictly. A tier with no healthy backend serves only when no tier with a healthy one can, and only in panic.
