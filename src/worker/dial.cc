@@ -136,12 +136,15 @@ void Loop::dial_next(std::uint32_t slot) noexcept {
         if (::bind(socket.number(), dial.bind_source.data(), dial.bind_source.length()) != 0) code = errno;
       }
     }
+    // The call only sends a SYN. The poll that serves the session for life tells how it went, so that one operation does.
+    if (code == 0 && ::connect(socket.number(), candidate.address.data(), candidate.address.length()) != 0 && errno != EINPROGRESS) {
+      code = errno;
+    }
     if (code == 0) {
       dial.started_at = now_;
-      ring_->connect(socket, candidate.address, tag(Op::connect, slot, Side::backend));
+      dial.failure = 0;
       session.peer(Side::backend).fd = socket.release();
-      session.connecting = true;
-      ++session.owed;
+      poll(slot, Side::backend);
       wheel_.set(slot, now_ + std::chrono::milliseconds(dial.connect_timeout_ms));
       return;
     }
@@ -166,13 +169,38 @@ void Loop::candidate_failed(std::uint32_t slot, int code) noexcept {
   ++dial.at;
 }
 
-void Loop::on_connect(std::uint32_t slot, int result) noexcept {
+/// The backend's poll, while it is dialled: writable means connected, an error or a hang-up that it won't be.
+void Loop::on_dial(std::uint32_t slot, const Completion& completion) noexcept {
+  Session& session = sessions_[slot];
+  Dial& dial = dials_[session.dial];
+  if (dial.failure == 0 && completion.result < 0) dial.failure = -completion.result;
+  if (dial.failure == 0 && (completion.result & (POLLERR | POLLHUP)) != 0) {
+    int code = 0;
+    socklen_t length = sizeof code;
+    const bool known = ::getsockopt(session.peer(Side::backend).fd, SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code != 0;
+    dial.failure = known ? code : ECONNABORTED;
+  }
+  if (dial.failure == 0) {
+    if ((completion.result & (POLLIN | POLLOUT)) != 0) return connected(slot);
+    if (!completion.more) poll(slot, Side::backend);
+    return;
+  }
+  if (completion.more) return give_up(slot, dial.failure);
+  wheel_.clear(slot);
+  candidate_failed(slot, dial.failure);
+  dial_next(slot);
+}
+
+/// The next candidate's turn begins when this one's poll has come home: until then its socket is the kernel's too.
+void Loop::give_up(std::uint32_t slot, int code) noexcept {
+  dials_[sessions_[slot].dial].failure = code;
+  wheel_.clear(slot);
+  ring_->end_poll(tag(Op::poll, slot, Side::backend));
+}
+
+void Loop::connected(std::uint32_t slot) noexcept {
   Session& session = sessions_[slot];
   wheel_.clear(slot);
-  if (result != 0) {
-    candidate_failed(slot, -result);
-    return dial_next(slot);
-  }
   Dial& dial = dials_[session.dial];
   const Duration took = now_ - dial.started_at;
   shared_.board.note_latency(BackendId{session.backend}, took, now_);
@@ -185,7 +213,6 @@ void Loop::on_connect(std::uint32_t slot, int result) noexcept {
   session.stage = Stage::relaying;
   session.active_at = now_;
   session.peer(Side::backend).writable = true;
-  poll(slot, Side::backend);
   set_relay_deadline(slot);
   mark_ready(slot);
 }

@@ -144,7 +144,6 @@ void Loop::note(const Completion& completion) noexcept {
       if (!completion.more && !leaving_) ring_->poll_multishot(mailbox_.wake_descriptor(), POLLIN, completion.user);
       return;
     case Op::accept: on_accept(tag.slot, completion); return;
-    case Op::connect:
     case Op::poll:
     case Op::move:
     case Op::cancel: break;
@@ -157,10 +156,6 @@ void Loop::note(const Completion& completion) noexcept {
   Session& session = sessions_[tag.slot];
   if (!completion.more) --session.owed;
   switch (tag.op) {
-    case Op::connect:
-      session.connecting = false;
-      if (session.stage != Stage::closing) on_connect(tag.slot, completion.result);
-      break;
     case Op::poll: on_poll(tag.slot, tag.side, completion); break;
     case Op::move: on_move(tag.slot, tag.side, completion.result); break;
     case Op::cancel:

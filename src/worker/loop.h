@@ -43,6 +43,7 @@ struct Dial {
   std::array<Candidate, connect_attempts_max> candidates;
   std::uint32_t count = 0;
   std::uint32_t at = 0;
+  int failure = 0;  ///< errno of the candidate that was given up; only its poll is still to come home
   std::uint32_t connect_timeout_ms = 0;
   SendProxy send_proxy = SendProxy::off;
   Endpoint bind_source;  ///< unset = the kernel's choice
@@ -97,7 +98,9 @@ class Loop {
   void choose(std::uint32_t slot, const Endpoint& client, const Endpoint& destination) noexcept;
   void dial_next(std::uint32_t slot) noexcept;
   void candidate_failed(std::uint32_t slot, int code) noexcept;
-  void on_connect(std::uint32_t slot, int result) noexcept;
+  void on_dial(std::uint32_t slot, const Completion& completion) noexcept;
+  void give_up(std::uint32_t slot, int code) noexcept;
+  void connected(std::uint32_t slot) noexcept;
   bool send_proxy_header(Session& session, const Dial& dial) noexcept;
 
   // Relaying and the end (sessions.cc).

@@ -31,6 +31,10 @@ void Loop::on_poll(std::uint32_t slot, Side side, const Completion& completion) 
   Session& session = sessions_[slot];
   if (!completion.more) (side == Side::client ? session.client_polled : session.backend_polled) = false;
   if (session.stage == Stage::closing) return;
+  if (session.stage == Stage::dialing && side == Side::backend) {
+    on_dial(slot, completion);
+    if (session.stage != Stage::relaying) return;
+  }
   Peer& peer = session.peer(side);
   if (completion.result < 0) return terminate(slot, completion.result == -ENOMEM ? Outcome::shed : Outcome::internal);
   const auto events = static_cast<std::uint32_t>(completion.result);
@@ -143,11 +147,7 @@ void Loop::on_deadline(std::uint32_t slot) noexcept {
   Session& session = sessions_[slot];
   switch (session.stage) {
     case Stage::greeting: return terminate(slot, Outcome::bad_proxy_header);
-    case Stage::dialing:
-      // The connect answers ECANCELED, and the next candidate's turn begins there.
-      ring_->cancel(tag(Op::connect, slot, Side::backend), tag(Op::cancel, slot, Side::backend));
-      ++session.owed;
-      return;
+    case Stage::dialing: return give_up(slot, ETIMEDOUT);
     case Stage::relaying: break;
     case Stage::closing: return;
   }
@@ -194,17 +194,12 @@ void Loop::terminate(std::uint32_t slot, Outcome outcome) noexcept {
   }
   if (session.client_polled) ring_->end_poll(tag(Op::poll, slot, Side::client));
   if (session.backend_polled) ring_->end_poll(tag(Op::poll, slot, Side::backend));
-  if (session.connecting) {
-    ring_->cancel(tag(Op::connect, slot, Side::backend), tag(Op::cancel, slot, Side::backend));
-    ++session.owed;
-  }
   if (session.owed == 0) join(slot);
 }
 
 /// Last step. REQUIRES: closing, and the kernel owes nothing.
 void Loop::join(std::uint32_t slot) noexcept {
   Session& session = sessions_[slot];
-  // Not earlier: a connect that isn't submitted yet points into it.
   if (session.dial != ~std::uint32_t{0}) dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
   for (Peer& peer : session.peers) {
     const Fd closed(std::exchange(peer.fd, -1));

@@ -7,7 +7,7 @@
 
 namespace usher {
 
-enum class Op : std::uint8_t { wake, accept, connect, poll, move, cancel };
+enum class Op : std::uint8_t { wake, accept, poll, move, cancel };
 
 /// op 4 bits, side 1, spare 3, generation 24, slot 32.
 struct Tag {

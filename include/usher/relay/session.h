@@ -48,7 +48,6 @@ struct Session {
   std::uint8_t owed = 0;                 ///< operations that the kernel has yet to answer for the last time
   bool client_polled = false;            ///< a poll is armed on the client
   bool backend_polled = false;
-  bool connecting = false;               ///< a connect is in flight
   bool queued = false;                   ///< in the worker's list of the ready
   std::uint32_t listener = 0;
   std::uint32_t backend = ~std::uint32_t{0};  ///< BackendId, or all ones
