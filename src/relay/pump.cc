@@ -20,8 +20,15 @@ namespace {
 constexpr std::size_t fill_bytes_max = 1U << 20;
 /// A turn of less is copied: one recv(2) and one send(2) cost less than two splices and a pipe.
 constexpr std::size_t copy_bytes_max = 64U << 10;
-/// A direction whose fills fall below this isn't bulk any more.
-constexpr ssize_t bulk_bytes_min = 16 << 10;
+/// A direction with so many fills in a row below this isn't bulk any more.
+constexpr std::size_t bulk_bytes_min = 16 << 10;
+constexpr std::uint8_t small_fills_max = 8;
+
+/// After so much in one go the wakings are worth saving: a torrent is woken for, and its end may be late by, at most this.
+constexpr std::uint32_t torrent_after_bytes = 16U << 20;
+constexpr int torrent_mark_bytes = 512 << 10;
+
+void wake_at(int fd, int bytes) noexcept { ::setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes); }
 
 bool would_block(int code) noexcept { return code == EAGAIN || code == EINTR; }
 
@@ -54,6 +61,7 @@ PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
   for (const Side side : {Side::client, Side::backend}) {
     if (session.peer(side).hung && !over()) look_into_hangup(session, side, result);
   }
+  for (const Peer& peer : session.peers) result.torrent = result.torrent || peer.pace == Pace::torrent;
   result.half_closed = was_open && !(session.from(Side::client).open() && session.from(Side::backend).open());
   if (over()) {
     result.again = false;
@@ -70,7 +78,7 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
   const Peer& from = session.peer(source);
   const Peer& to = session.peer(other(source));
   switch (flow.want(from.readable, to.writable)) {
-    case Want::fill: return from.bulk ? fill(session, source, result) : copy(session, source, result);
+    case Want::fill: return from.pace != Pace::calm ? fill(session, source, result) : copy(session, source, result);
     case Want::drain: return drain(session, source, result);
     case Want::finish:
       // A broken source ends without a FIN: closing the session will pass its reset on. Where the other direction is over,
@@ -107,17 +115,16 @@ Pump::Step Pump::filled(Session& session, Side source, ssize_t got, int code, Pu
   if (got > 0) {
     flow.filled(static_cast<std::uint32_t>(got));
     result.filled += static_cast<std::uint64_t>(got);
-    from.bulk = got >= bulk_bytes_min;
+    learn(from, static_cast<std::size_t>(got));
     return Step::moved;
   }
   drop_pipe(session, source);
-  from.bulk = false;
   if ((got == 0 || code == EAGAIN) && at_urgent_mark(from.fd)) return copy(session, source, result);
   return nothing_came(session, source, got == 0 ? 0 : code, result);
 }
 
 Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexcept {
-  if (bulk_mover_ == Mover::ring && session.peer(source).bulk) return hand_over(session, source, Move::drain, result);
+  if (bulk_mover_ == Mover::ring && session.peer(source).pace != Pace::calm) return hand_over(session, source, Move::drain, result);
   const PipeId pipe = session.pipes[index(source)];
   const ssize_t put = ::splice(pipes_.read_end(pipe).number(), nullptr, session.peer(other(source)).fd, nullptr,
                                session.from(source).piped(), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -128,7 +135,7 @@ Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexce
 Pump::Step Pump::drained(Session& session, Side source, ssize_t put, int code, PumpResult& result) noexcept {
   if (put > 0) {
     count_drained(session, source, static_cast<std::size_t>(put), result);
-    if (session.from(source).piped() == 0 && !session.peer(source).bulk) drop_pipe(session, source);
+    if (session.from(source).piped() == 0 && session.peer(source).pace == Pace::calm) drop_pipe(session, source);
     return Step::moved;
   }
   if (put < 0 && code == EINTR) return Step::moved;
@@ -138,6 +145,38 @@ Pump::Step Pump::drained(Session& session, Side source, ssize_t put, int code, P
   }
   mark_broken(session, other(source), result);
   return Step::moved;
+}
+
+/// One small fill says little: a burst has small pieces at its seams.
+void Pump::learn(Peer& from, std::size_t got) noexcept {
+  from.quiet = 0;
+  if (got < bulk_bytes_min) {
+    if (++from.small_fills == small_fills_max) calm(from);
+    return;
+  }
+  from.small_fills = 0;
+  // What came meanwhile can wait until it is worth a turn: the kernel will say when.
+  if (from.pace == Pace::torrent) from.readable = got == fill_bytes_max;
+  if (from.pace != Pace::bulk) return;
+  from.bulk_bytes += static_cast<std::uint32_t>(got);
+  if (from.bulk_bytes < torrent_after_bytes) return;
+  from.pace = Pace::torrent;
+  wake_at(from.fd, torrent_mark_bytes);
+}
+
+void Pump::calm(Peer& from) noexcept {
+  if (from.pace == Pace::torrent) wake_at(from.fd, 1);
+  from.pace = Pace::calm;
+  from.bulk_bytes = 0;
+  from.small_fills = 0;
+}
+
+void Pump::calm_down(Session& session) noexcept {
+  for (Peer& peer : session.peers) {
+    if (peer.pace != Pace::torrent || ++peer.quiet == 1) continue;
+    peer.readable = true;
+    if (peer.quiet == torrent_quiet_max) calm(peer);
+  }
 }
 
 /// The ring's answer and a poll's report may overtake each other: so the bit is cleared now, a report sets it again at any
@@ -170,7 +209,8 @@ PumpResult Pump::moved(Session& session, Side source, std::int32_t answer) noexc
   const int code = answer < 0 ? -answer : 0;
   if (move == Move::fill) {
     filled(session, source, code == 0 ? answer : -1, code, result);
-    waited_for.readable = reported || code == 0;
+    if (waited_for.pace != Pace::torrent) waited_for.readable = code == 0;
+    waited_for.readable = waited_for.readable || reported;
   } else {
     drained(session, source, code == 0 ? answer : -1, code, result);
     waited_for.writable = reported_writable || code == 0;
@@ -197,7 +237,7 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
     return nothing_came(session, source, got == 0 ? 0 : code, result);
   }
   const bool whole = static_cast<std::size_t>(got) < asked;
-  from.bulk = !whole;
+  if (!whole) from.pace = Pace::bulk;
   if (whole && !from.ending) {
     from.readable = false;
     result.unsure = true;

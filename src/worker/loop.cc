@@ -35,11 +35,11 @@ Loop::Loop(const WorkerOptions& options, Shared& shared, Sheet& sheet, Mailbox& 
       sessions_(shared.sessions_max),
       dials_(shared.sessions_max),
       wheel_(shared.sessions_max, now_),
-      doubted_(shared.sessions_max),
+      doubts_(shared.sessions_max, doubt_patience),
+      torrents_(shared.sessions_max, torrent_patience),
       plans_(listener_count_max) {
   ready_.reserve(shared.sessions_max);
   ready_now_.reserve(shared.sessions_max);
-  doubts_.reserve(shared.sessions_max);
 }
 
 Loop::~Loop() = default;
@@ -118,7 +118,8 @@ std::optional<Duration> Loop::patience() const noexcept {
   std::optional<TimePoint> until = wheel_.next_due();
   const auto sooner = [&](TimePoint time) { until = std::min(until.value_or(time), time); };
   if (drain_deadline_ && sessions_.used() != 0) sooner(*drain_deadline_);
-  if (doubts_due_) sooner(*doubts_due_);
+  if (doubts_.due()) sooner(*doubts_.due());
+  if (torrents_.due()) sooner(*torrents_.due());
   for (const Door& door : doors_) {
     if (door.rests_until) sooner(*door.rests_until);
   }
@@ -186,7 +187,8 @@ void Loop::pump_ready() noexcept {
 }
 
 void Loop::expire() noexcept {
-  if (doubts_due_ && *doubts_due_ <= now_) make_sure();
+  doubts_.take(now_, [&](std::uint32_t slot) { make_sure(slot); });
+  torrents_.take(now_, [&](std::uint32_t slot) { look_after_torrent(slot); });
   wheel_.advance(now_, [&](std::uint32_t slot) { on_deadline(slot); });
   for (std::uint32_t door = 0; door < doors_.size(); ++door) {
     if (doors_[door].rests_until && *doors_[door].rests_until <= now_) {

@@ -18,6 +18,7 @@
 #include "usher/worker/snapshot.h"
 #include "usher/worker/worker.h"
 #include "worker/mailbox.h"
+#include "worker/reminders.h"
 #include "worker/tag.h"
 
 namespace usher {
@@ -28,6 +29,8 @@ inline constexpr std::uint32_t greeting_timeout_ms = 5000;
 inline constexpr std::uint64_t turn_budget_bytes = 256U << 10;
 /// How long a short answer is believed before the socket is asked once more.
 inline constexpr Duration doubt_patience = std::chrono::milliseconds(50);
+/// How long a torrent may bring nothing before what rests below its mark is fetched.
+inline constexpr Duration torrent_patience = std::chrono::microseconds(500);
 /// How long a listener rests after the kernel had no descriptor or memory for another connection.
 inline constexpr Duration accept_rest = std::chrono::milliseconds(100);
 
@@ -111,8 +114,8 @@ class Loop {
   void run_pump(std::uint32_t slot) noexcept;
   void account(const Session& session, const PumpResult& result) noexcept;
   void on_deadline(std::uint32_t slot) noexcept;
-  void doubt(std::uint32_t slot) noexcept;
-  void make_sure() noexcept;
+  void make_sure(std::uint32_t slot) noexcept;
+  void look_after_torrent(std::uint32_t slot) noexcept;
   void set_relay_deadline(std::uint32_t slot) noexcept;
   void terminate(std::uint32_t slot, Outcome outcome) noexcept;
   void join(std::uint32_t slot) noexcept;
@@ -136,9 +139,8 @@ class Loop {
   TimerWheel wheel_;
   std::vector<std::uint32_t> ready_;
   std::vector<std::uint32_t> ready_now_;
-  std::vector<std::uint32_t> doubts_;  ///< slots, each once
-  std::vector<bool> doubted_;          ///< by slot: stands in doubts_
-  std::optional<TimePoint> doubts_due_;
+  Reminders doubts_;
+  Reminders torrents_;
   std::vector<Door> doors_;
   std::vector<std::shared_ptr<const ListenerPlan>> plans_;  ///< by listener id; the last one known
   std::uint64_t bytes_piped_ = 0;

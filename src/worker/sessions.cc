@@ -101,28 +101,24 @@ void Loop::run_pump(std::uint32_t slot) noexcept {
     set_relay_deadline(slot);
   }
   if (result.again) mark_ready(slot);
-  if (result.unsure) doubt(slot);
+  if (result.unsure) doubts_.add(slot, now_);
+  if (result.torrent) torrents_.add(slot, now_);
 }
 
 /// A source was taken for dry because it answered less than it was asked for. The one time that this is wrong, in front of
 /// an urgent byte, nothing would ever report what stands behind it.
-void Loop::doubt(std::uint32_t slot) noexcept {
-  if (doubted_[slot]) return;
-  doubted_[slot] = true;
-  doubts_.push_back(slot);
-  if (!doubts_due_) doubts_due_ = now_ + doubt_patience;
+void Loop::make_sure(std::uint32_t slot) noexcept {
+  Session& session = sessions_[slot];
+  if (session.stage != Stage::relaying) return;
+  for (Peer& peer : session.peers) peer.readable = true;
+  mark_ready(slot);
 }
 
-void Loop::make_sure() noexcept {
-  doubts_due_.reset();
-  for (const std::uint32_t slot : doubts_) {
-    doubted_[slot] = false;
-    Session& session = sessions_[slot];
-    if (session.stage != Stage::relaying) continue;
-    for (Peer& peer : session.peers) peer.readable = true;
-    mark_ready(slot);
-  }
-  doubts_.clear();
+void Loop::look_after_torrent(std::uint32_t slot) noexcept {
+  Session& session = sessions_[slot];
+  if (session.stage != Stage::relaying) return;
+  pump_.calm_down(session);
+  mark_ready(slot);
 }
 
 /// The wheel's entry is lazy: activity only moves active_at, and the entry finds out when it fires.

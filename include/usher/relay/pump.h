@@ -33,7 +33,8 @@ struct Handover {
 struct PumpResult {
   PumpEnd end = PumpEnd::open;
   bool again = false;  ///< the budget was spent, more could be done: call again, after others had their turn
-  bool unsure = false;  ///< a source was taken for dry without asking: within 50 ms, call again with its peer readable
+  bool unsure = false;   ///< a source was taken for dry without asking: within 50 ms, call again with its peer readable
+  bool torrent = false;  ///< one of its ends is a torrent: within 1 ms, call calm_down()
   bool half_closed = false;  ///< a direction ended in this call
   std::uint64_t filled = 0;
   std::uint64_t drained = 0;
@@ -45,6 +46,8 @@ struct PumpResult {
   std::uint32_t short_of_pipes = 0;  ///< turns for which there was no pipe: peek, send, take off
 };
 
+inline constexpr std::uint8_t torrent_quiet_max = 20;
+
 /// A worker's mover. Not thread safe. Both sockets must be non-blocking; SIGPIPE must be ignored (splice(2) raises it).
 class Pump {
  public:
@@ -53,6 +56,9 @@ class Pump {
   PumpResult run(Session& session, std::uint64_t budget_bytes) noexcept;
   /// The ring's answer to a handover: bytes, 0 at the source's end, or a negated errno. In any stage; then run() goes on.
   PumpResult moved(Session& session, Side source, std::int32_t answer) noexcept;
+  /// Of a torrent that brought nothing since the last call, what rests below its mark is to be fetched: run() again. One that
+  /// stays quiet for torrent_quiet_max calls is none any more.
+  void calm_down(Session& session) noexcept;
   /// Takes the session's pipes back, but for those that the ring works on; answers the bytes that were still in them.
   std::uint64_t release_pipes(Session& session) noexcept;
 
@@ -66,6 +72,8 @@ class Pump {
   Step hand_over(Session& session, Side source, Move move, PumpResult& result) const noexcept;
   Step copy(Session& session, Side source, PumpResult& result) noexcept;
   Step peek_and_send(Session& session, Side source, PumpResult& result) noexcept;
+  static void learn(Peer& from, std::size_t got) noexcept;
+  static void calm(Peer& from) noexcept;
   Step nothing_came(Session& session, Side source, int code, PumpResult& result) noexcept;
   static void count_drained(Session& session, Side source, std::size_t bytes, PumpResult& result) noexcept;
   void look_into_hangup(Session& session, Side side, PumpResult& result) noexcept;

@@ -27,6 +27,13 @@ enum class Side : std::uint8_t { client = 0, backend = 1 };
 /// What the ring does for one direction right now (Mover::ring); its pipe stays where it is until the ring has answered.
 enum class Move : std::uint8_t { none, fill, drain };
 
+/// How fast one end sends, learnt from its last fills.
+enum class Pace : std::uint8_t {
+  calm,     ///< small turns: copied
+  bulk,     ///< more than a copy is worth: splice(2)
+  torrent,  ///< bulk for long: the kernel wakes us only for a large amount (SO_RCVLOWAT)
+};
+
 /// One end of a session: its socket, and what the ring last said of it.
 struct Peer {
   int fd = -1;            ///< closed by the worker, by name, when the session joins
@@ -35,7 +42,10 @@ struct Peer {
   bool broken = false;    ///< reset or timed out: nothing more goes to it
   bool hung = false;      ///< POLLERR or POLLHUP was reported and not yet looked into
   bool ending = false;    ///< its FIN or an error was reported: what comes next may be the end
-  bool bulk = false;      ///< it sends more than a copy is worth: splice(2)
+  Pace pace = Pace::calm; ///< of what comes from it
+  std::uint8_t small_fills = 0;  ///< in a row, of a source that isn't calm
+  std::uint8_t quiet = 0; ///< calls of calm_down() since bytes came from it
+  std::uint32_t bulk_bytes = 0;  ///< how much came since it is bulk; stays at its highest value
 };
 
 /// What lives in the worker's slab; at most two cache lines.

@@ -168,6 +168,50 @@ TEST_CASE("bytes behind an urgent one arrive, with a FIN behind them and without
   CHECK(code == 0);
 }
 
+TEST_CASE("the end of a torrent arrives at once, though it is smaller than what the kernel wakes for, and so does what follows") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, {}, 64, 16, mover);
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  for (int round = 0; round < 3; ++round) {
+    const std::string torrent = pattern((48U << 20) + 12'345);
+    std::thread writer([&] { write_all(client, torrent); });
+    const std::string got = read_some(server, torrent.size());
+    writer.join();
+    CHECK((got == torrent));
+    // No FIN came and none will: then small talk.
+    for (int turn = 0; turn < 20; ++turn) {
+      REQUIRE(write_all(client, "question"));
+      CHECK(read_some(server, 8) == "question");
+      REQUIRE(write_all(server, "answer"));
+      CHECK(read_some(client, 6) == "answer");
+    }
+  }
+}
+
+TEST_CASE("a torrent that meets a reader who stops and goes on again arrives whole") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, {}, 64, 16, mover);
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  const std::string torrent = pattern(64U << 20);
+  std::thread writer([&] {
+    write_all(client, torrent);
+    ::shutdown(client.number(), SHUT_WR);
+  });
+  std::string got = read_some(server, 30U << 20);
+  CHECK(eventually([&] { return house.sheet().worker.pipes_leased.get() == 1; }));
+  int code = -1;
+  got += read_all(server, code);
+  writer.join();
+  CHECK(code == 0);
+  CHECK((got == torrent));
+}
+
 TEST_CASE("a client's reset is noticed while its backend doesn't read") {
   const Mover mover = GENERATE(Mover::worker, Mover::ring);
   CAPTURE(mover);
