@@ -3,11 +3,15 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include <fmt/format.h>
+
+#include "usher/base/mover.h"
 
 namespace usher {
 
@@ -39,6 +43,19 @@ Result<Limits> divide_descriptors(std::uint64_t descriptors_max, std::uint32_t w
                                 reserved + std::uint64_t{sessions_wanted} * 2 + std::uint64_t{sessions_wanted} / 7);
   }
   return limits;
+}
+
+std::uint16_t share_pipe_pages(std::uint64_t pages, std::uint32_t workers) {
+  constexpr std::uint64_t a_worker_max = 16;
+  if (pages == 0) return a_worker_max;
+  const std::uint64_t page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return static_cast<std::uint16_t>(std::min(a_worker_max, pages * page_bytes / 2 / large_pipe_bytes / workers));
+}
+
+std::uint64_t pipe_pages_ration() {
+  std::uint64_t pages = 16384;
+  std::ifstream("/proc/sys/fs/pipe-user-pages-soft") >> pages;
+  return pages;
 }
 
 std::uint64_t raise_descriptor_limit() {

@@ -81,6 +81,7 @@ Result<std::unique_ptr<Supervisor>> Supervisor::build(const Config& config, cons
   auto limits = divide_descriptors(raise_descriptor_limit(), workers, static_cast<std::uint32_t>(addresses),
                                    static_cast<std::uint32_t>(backends), config.global.max_connections);
   if (!limits) return std::unexpected(limits.error());
+  limits->large_pipes_max = share_pipe_pages(pipe_pages_ration(), workers);
   std::unique_ptr<Supervisor> supervisor(new Supervisor(config, options, *limits, std::move(wake), std::move(signals)));
   if (auto started = supervisor->start(config); !started) return std::unexpected(started.error());
   return supervisor;
@@ -91,7 +92,8 @@ Result<void> Supervisor::start(const Config& config) {
   std::random_device entropy;
   const std::uint64_t seed = (std::uint64_t{entropy()} << 32) | entropy();
   for (std::uint32_t i = 0; i < limits_.workers; ++i) {
-    auto worker = Worker::start(WorkerOptions{.index = i, .pipes_max = limits_.pipes_max, .mover = config.global.mover,
+    auto worker = Worker::start(WorkerOptions{.index = i, .pipes_max = limits_.pipes_max,
+                                              .large_pipes_max = limits_.large_pipes_max, .mover = config.global.mover,
                                               .seed = mix64(seed + i), .load = steering_->worker_load(i)},
                                 shared_, *sheets_[i]);
     if (!worker) return std::unexpected(worker.error());

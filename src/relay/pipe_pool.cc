@@ -8,9 +8,9 @@
 
 namespace usher {
 
-PipePool::PipePool(std::uint16_t pipes_max) : pipes_(pipes_max) {
+PipePool::PipePool(std::uint16_t pipes_max, std::uint16_t large_max) : large_max_(large_max), pipes_(pipes_max) {
   idle_.reserve(pipes_max);
-  idle_large_.reserve(large_pipes_max);
+  idle_large_.reserve(large_max);
   unmade_.reserve(pipes_max);
   for (std::uint16_t number = pipes_max; number-- > 0;) unmade_.push_back(number);
 }
@@ -24,7 +24,7 @@ PipeId PipePool::lease(PipeSize size) noexcept {
     pipe = make();
     if (pipe == PipeId::none && !idle_large_.empty()) return take(idle_large_);
   }
-  if (pipe == PipeId::none || size == PipeSize::usual || large_ == large_pipes_max) return pipe;
+  if (pipe == PipeId::none || size == PipeSize::usual || large_ == large_max_) return pipe;
   Pipe& grown = pipes_[static_cast<std::uint16_t>(pipe)];
   const int capacity = ::fcntl(grown.write_end.number(), F_SETPIPE_SZ, large_pipe_bytes);
   if (capacity < 0) return pipe;  // EPERM past the ration, ENOMEM: the usual size does as well

@@ -24,6 +24,8 @@ constexpr std::size_t copy_bytes_max = 64U << 10;
 constexpr std::size_t bulk_bytes_min = 16 << 10;
 constexpr std::uint8_t small_fills_max = 8;
 
+/// Fits into one segment of any path (RFC 9293, 3.7.1).
+constexpr std::size_t small_message_bytes_max = 536;
 /// After so much in one go the wakings are worth saving: a torrent is woken for, and its end may be late by, at most this.
 constexpr std::uint32_t torrent_after_bytes = 16U << 20;
 constexpr int torrent_mark_bytes = 512 << 10;
@@ -123,7 +125,18 @@ Pump::Step Pump::filled(Session& session, Side source, ssize_t got, int code, Pu
   return nothing_came(session, source, got == 0 ? 0 : code, result);
 }
 
+/// A first small message leaves at once without TCP_NODELAY (nothing is unacknowledged that Nagle's algorithm could wait for),
+/// and for many a session it is the only one.
+void Pump::before_send(Peer& to, std::size_t bytes) noexcept {
+  if (to.prompt) return;
+  if (!std::exchange(to.spoken_to, true) && bytes <= small_message_bytes_max) return;
+  const int on = 1;
+  ::setsockopt(to.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  to.prompt = true;
+}
+
 Pump::Step Pump::drain(Session& session, Side source, PumpResult& result) noexcept {
+  before_send(session.peer(other(source)), session.from(source).piped());
   if (bulk_mover_ == Mover::ring && session.peer(source).pace != Pace::calm) return hand_over(session, source, Move::drain, result);
   const PipeId pipe = session.pipes[index(source)];
   const ssize_t put = ::splice(pipes_.read_end(pipe).number(), nullptr, session.peer(other(source)).fd, nullptr,
@@ -247,6 +260,7 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
   result.filled += static_cast<std::uint64_t>(got);
   // Where a FIN was reported, the last bytes wait for it, to leave in one packet: shutdown(2) pushes both.
   const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (from.ending ? MSG_MORE : 0);
+  before_send(to, static_cast<std::size_t>(got));
   const ssize_t sent = ::send(to.fd, buffer_.get(), static_cast<std::size_t>(got), flags);
   if (sent < 0 && !would_block(errno)) {
     pipes_.give_back(pipe);
@@ -290,6 +304,7 @@ Pump::Step Pump::peek_and_send(Session& session, Side source, PumpResult& result
   if (!to.writable) return Step::waits;
   const ssize_t seen = ::recv(from.fd, buffer_.get(), copy_bytes_max, MSG_PEEK | MSG_DONTWAIT);
   if (seen <= 0) return nothing_came(session, source, seen == 0 ? 0 : errno, result);
+  before_send(to, static_cast<std::size_t>(seen));
   const ssize_t sent = ::send(to.fd, buffer_.get(), static_cast<std::size_t>(seen), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) {
     if (errno == EINTR) return Step::moved;

@@ -101,6 +101,13 @@ void Ring::splice_async(int from, int to, std::uint32_t bytes_max, std::uint64_t
   ++tally_.submitted;
 }
 
+void Ring::close(Fd file) noexcept {
+  io_uring_sqe* entry = kernel_->entry();
+  io_uring_prep_close(entry, file.release());
+  io_uring_sqe_set_flags(entry, IOSQE_CQE_SKIP_SUCCESS);
+  io_uring_sqe_set_data64(entry, unanswered);
+}
+
 void Ring::end_poll(std::uint64_t target) noexcept {
   io_uring_sqe* entry = kernel_->entry();
   // Not IORING_OP_POLL_REMOVE: it gives up (EALREADY) on a poll that was woken and hasn't reported yet.

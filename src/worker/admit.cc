@@ -127,6 +127,7 @@ void Loop::admit(const ListenerPlan& plan, Fd client) noexcept {
   session.listener = plan.id;
   session.peer(Side::client).fd = client.release();
   session.peer(Side::client).writable = true;
+  session.peer(Side::client).prompt = true;  // inherited from the listening socket
   session.accepted_at = now_;
   session.active_at = now_;
   counters.active.add();

@@ -1,5 +1,5 @@
 // From an admitted client to a connected backend: the PROXY header, the choice, the dial, the next candidate.
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -128,9 +128,8 @@ void Loop::dial_next(std::uint32_t slot) noexcept {
     Fd socket(::socket(candidate.address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
     int code = socket ? 0 : errno;
     if (code == 0) {
-      const int on = 1;
-      ::setsockopt(socket.number(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       if (dial.bind_source.set()) {
+        const int on = 1;
         // The port is left to connect(2), which may then share one among destinations.
         ::setsockopt(socket.number(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         if (::bind(socket.number(), dial.bind_source.data(), dial.bind_source.length()) != 0) code = errno;
@@ -207,12 +206,14 @@ void Loop::connected(std::uint32_t slot) noexcept {
   BackendCounters& counters = sheet_.backend(session.backend);
   counters.connections.add();
   counters.connect_duration.note(took);
-  const bool greeted = dial.send_proxy == SendProxy::off || send_proxy_header(session, dial);
+  const bool header_sent = dial.send_proxy != SendProxy::off;
+  const bool greeted = !header_sent || send_proxy_header(session, dial);
   dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
   if (!greeted) return terminate(slot, Outcome::backend_gone);
   session.stage = Stage::relaying;
   session.active_at = now_;
   session.peer(Side::backend).writable = true;
+  session.peer(Side::backend).spoken_to = header_sent;
   set_relay_deadline(slot);
   mark_ready(slot);
 }

@@ -29,7 +29,7 @@ Loop::Loop(const WorkerOptions& options, Shared& shared, Sheet& sheet, Mailbox& 
       mailbox_(mailbox),
       ring_(std::move(ring)),
       rng_(options.seed),
-      pipes_(options.pipes_max),
+      pipes_(options.pipes_max, options.large_pipes_max),
       pump_(pipes_, options.mover),
       now_(Clock::now()),
       sessions_(shared.sessions_max),
@@ -64,6 +64,7 @@ void Loop::run() noexcept {
     publish_counters();
     if (leaving_ && ring_->tally().in_flight() == 0) break;
   }
+  [[maybe_unused]] const auto closed = ring_->wait(Duration::zero());  // the last sockets
   publish_counters();
 }
 

@@ -197,8 +197,11 @@ void Loop::terminate(std::uint32_t slot, Outcome outcome) noexcept {
 void Loop::join(std::uint32_t slot) noexcept {
   Session& session = sessions_[slot];
   if (session.dial != ~std::uint32_t{0}) dials_.release(std::exchange(session.dial, ~std::uint32_t{0}));
+  // By the ring, with all else of this turn; at once where the next client may want the descriptors.
+  const bool crowded = sessions_.used() > sessions_.capacity() / 8 * 7;
   for (Peer& peer : session.peers) {
-    const Fd closed(std::exchange(peer.fd, -1));
+    Fd socket(std::exchange(peer.fd, -1));
+    if (socket && !crowded) ring_->close(std::move(socket));
   }
   sessions_.release(slot);
 }

@@ -125,7 +125,7 @@ class WithPump : public Move {
 
  private:
   static constexpr std::uint64_t budget_bytes = 4U << 20;
-  PipePool pipes_{2};
+  PipePool pipes_{2, 2};
   Pump pump_{pipes_, Mover::worker};
   Session session_;
 };

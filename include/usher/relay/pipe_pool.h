@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "usher/base/fd.h"
+#include "usher/base/mover.h"
 
 namespace usher {
 
@@ -14,20 +15,16 @@ enum class PipeId : std::uint16_t { none = 0xffff };
 /// How much a lease should hold: as the kernel makes them (64 KiB), or enough for a long turn.
 enum class PipeSize : std::uint8_t { usual, large };
 
-/// What a large pipe holds (F_SETPIPE_SZ of fcntl(2)).
-inline constexpr std::uint32_t large_pipe_bytes = 1U << 20;
-/// So few, because all pipes of a user share one ration (fs.pipe-user-pages-soft of proc(5)), and past it every new pipe of that
-/// user is made tiny.
-inline constexpr std::uint16_t large_pipes_max = 16;
-
 /// Not thread safe. pipe2(2) is called only while fewer than `pipes_max` exist; what comes back empty is used again, what
 /// comes back with bytes in it is closed. Allocates only in its constructor.
 class PipePool {
  public:
-  explicit PipePool(std::uint16_t pipes_max);
+  /// At most `large_max` of them are large: all pipes of a user share one ration (fs.pipe-user-pages-soft of proc(5)), and
+  /// past it every new pipe of that user is made tiny.
+  PipePool(std::uint16_t pipes_max, std::uint16_t large_max);
 
   /// PipeId::none when there is none to have: all are leased, or the kernel refuses another (EMFILE, ENFILE, ENOMEM). A large
-  /// one is a wish: at most large_pipes_max are, and the kernel may have no pages left for it.
+  /// one is a wish: there may be enough of them, and the kernel may have no pages left for it.
   PipeId lease(PipeSize size) noexcept;
   /// REQUIRES: the pipe is empty.
   void give_back(PipeId pipe) noexcept;
@@ -53,6 +50,7 @@ class PipePool {
   PipeId take(std::vector<std::uint16_t>& from) noexcept;
   PipeId make() noexcept;
 
+  const std::uint16_t large_max_;
   std::vector<Pipe> pipes_;
   std::vector<std::uint16_t> idle_;        ///< open, empty, not large
   std::vector<std::uint16_t> idle_large_;  ///< open, empty, large

@@ -72,6 +72,7 @@ class Pump {
   Step hand_over(Session& session, Side source, Move move, PumpResult& result) const noexcept;
   Step copy(Session& session, Side source, PumpResult& result) noexcept;
   Step peek_and_send(Session& session, Side source, PumpResult& result) noexcept;
+  static void before_send(Peer& to, std::size_t bytes) noexcept;
   static void learn(Peer& from, std::size_t got) noexcept;
   static void calm(Peer& from) noexcept;
   Step nothing_came(Session& session, Side source, int code, PumpResult& result) noexcept;

@@ -41,6 +41,8 @@ struct Peer {
   bool writable = false;
   bool broken = false;    ///< reset or timed out: nothing more goes to it
   bool hung = false;      ///< POLLERR or POLLHUP was reported and not yet looked into
+  bool prompt = false;    ///< TCP_NODELAY is set
+  bool spoken_to = false; ///< something was sent to it
   bool ending = false;    ///< its FIN or an error was reported: what comes next may be the end
   Pace pace = Pace::calm; ///< of what comes from it
   std::uint8_t small_fills = 0;  ///< in a row, of a source that isn't calm

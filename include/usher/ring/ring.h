@@ -50,6 +50,8 @@ class Ring {
   void poll_multishot(const Fd& file, std::uint32_t events, std::uint64_t user) noexcept;
   /// splice(2) on a thread of the kernel, never waiting for either end; one of them is a pipe. Answers like splice(2).
   void splice_async(int from, int to, std::uint32_t bytes_max, std::uint64_t user) noexcept;
+  /// Closes it with the next wait(), without an answer.
+  void close(Fd file) noexcept;
   /// Asks for the end of the poll that was given `target`, and isn't answered itself: the poll's last answer says it all.
   void end_poll(std::uint64_t target) noexcept;
   /// Asks for the end of the operation that was given `target`; answers 0 or -ENOENT / -EALREADY to `user`.

@@ -29,6 +29,7 @@ struct Shared {
 struct WorkerOptions {
   std::uint32_t index = 0;
   std::uint16_t pipes_max = 256;
+  std::uint16_t large_pipes_max = 16;  ///< of these, so many may hold large_pipe_bytes
   Mover mover = Mover::worker;
   std::uint64_t seed = 1;
   std::atomic<std::uint32_t>* load = nullptr;  ///< where to publish how many sessions it holds; may be null

@@ -36,6 +36,14 @@ TEST_CASE("too few descriptors to serve at all is an error that says how many") 
   CHECK(limits.error().message.find("RLIMIT_NOFILE is 64") == 0);
 }
 
+TEST_CASE("large pipes take at most half of the ration that all pipes of a user share") {
+  CHECK(share_pipe_pages(16384, 1) == 16);
+  CHECK(share_pipe_pages(16384, 4) == 8);
+  CHECK(share_pipe_pages(16384, 64) == 0);
+  CHECK(share_pipe_pages(256, 1) == 0);
+  CHECK(share_pipe_pages(0, 64) == 16);
+}
+
 TEST_CASE("this process has a processor and open descriptors") {
   CHECK(usable_processors() >= 1);
   CHECK(open_descriptors() >= 3);
