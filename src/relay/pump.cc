@@ -48,7 +48,7 @@ Pump::Pump(PipePool& pipes, Mover bulk_mover)
 
 PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
   PumpResult result;
-  const bool was_open = session.from(Side::client).open() && session.from(Side::backend).open();
+  const bool was_whole = session.whole();
   for (bool moved = true; moved;) {
     if (result.drained >= budget_bytes) {
       result.again = true;
@@ -64,7 +64,7 @@ PumpResult Pump::run(Session& session, std::uint64_t budget_bytes) noexcept {
     if (session.peer(side).hung && !over()) look_into_hangup(session, side, result);
   }
   for (const Peer& peer : session.peers) result.torrent = result.torrent || peer.pace == Pace::torrent;
-  result.half_closed = was_open && !(session.from(Side::client).open() && session.from(Side::backend).open());
+  result.half_closed = was_whole && !session.whole();
   if (over()) {
     result.again = false;
     result.end = session.peer(Side::client).broken    ? PumpEnd::client_broken
@@ -99,6 +99,8 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
 }
 
 Pump::Step Pump::fill(Session& session, Side source, PumpResult& result) noexcept {
+  // In front of an urgent byte a fill ends as a copy, which waits for the target; asked again at once, the ring would spin.
+  if (bulk_mover_ == Mover::ring && !session.peer(other(source)).writable) return Step::waits;
   PipeId& pipe = session.pipes[index(source)];
   if (pipe == PipeId::none) {
     pipe = pipes_.lease(PipeSize::large);
@@ -216,19 +218,19 @@ Pump::Step Pump::hand_over(Session& session, Side source, Move move, PumpResult&
 PumpResult Pump::moved(Session& session, Side source, std::int32_t answer) noexcept {
   PumpResult result;
   const Move move = std::exchange(session.moves[index(source)], Move::none);
+  const bool was_whole = session.whole();
   Peer& waited_for = session.peer(move == Move::fill ? source : other(source));
-  const bool reported = waited_for.readable;
-  const bool reported_writable = waited_for.writable;
+  bool& ready = move == Move::fill ? waited_for.readable : waited_for.writable;
+  const bool reported = std::exchange(ready, true);  // unless what is made of the answer says otherwise
   const int code = answer < 0 ? -answer : 0;
   if (move == Move::fill) {
     filled(session, source, code == 0 ? answer : -1, code, result);
-    if (waited_for.pace != Pace::torrent) waited_for.readable = code == 0;
-    waited_for.readable = waited_for.readable || reported;
   } else {
     drained(session, source, code == 0 ? answer : -1, code, result);
-    waited_for.writable = reported_writable || code == 0;
   }
+  ready = ready || reported;
   if (session.peer(other(source)).broken) abandon(session, source, result);
+  result.half_closed = was_whole && !session.whole();
   return result;
 }
 

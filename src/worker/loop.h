@@ -113,6 +113,7 @@ class Loop {
   void on_move(std::uint32_t slot, Side source, std::int32_t answer) noexcept;
   void run_pump(std::uint32_t slot) noexcept;
   void account(const Session& session, const PumpResult& result) noexcept;
+  void heed(std::uint32_t slot, const PumpResult& result) noexcept;
   void on_deadline(std::uint32_t slot) noexcept;
   void make_sure(std::uint32_t slot) noexcept;
   void look_after_torrent(std::uint32_t slot) noexcept;

@@ -51,13 +51,23 @@ void Loop::on_poll(std::uint32_t slot, Side side, const Completion& completion) 
 void Loop::on_move(std::uint32_t slot, Side source, std::int32_t answer) noexcept {
   Session& session = sessions_[slot];
   PumpResult result = pump_.moved(session, source, answer);
-  if (session.stage == Stage::closing) {
-    result.discarded += pump_.release_pipes(session);
-  } else {
-    mark_ready(slot);
-  }
+  const bool closing = session.stage == Stage::closing;
+  if (closing) result.discarded += pump_.release_pipes(session);
   account(session, result);
+  if (closing) return;
   if (result.filled != 0 || result.drained != 0) session.active_at = now_;
+  heed(slot, result);
+  mark_ready(slot);
+}
+
+/// What a call of the pump asks for beyond another call.
+void Loop::heed(std::uint32_t slot, const PumpResult& result) noexcept {
+  if (result.half_closed) {
+    sessions_[slot].active_at = now_;  // a FIN is a sign of life: half_close_timeout counts from here
+    set_relay_deadline(slot);
+  }
+  if (result.unsure) doubts_.add(slot, now_);
+  if (result.torrent) torrents_.add(slot, now_);
 }
 
 void Loop::account(const Session& session, const PumpResult& result) noexcept {
@@ -96,13 +106,8 @@ void Loop::run_pump(std::uint32_t slot) noexcept {
     case PumpEnd::client_broken: return terminate(slot, Outcome::client_gone);
     case PumpEnd::backend_broken: return terminate(slot, Outcome::backend_gone);
   }
-  if (result.half_closed) {
-    session.active_at = now_;  // a FIN is a sign of life: half_close_timeout counts from here
-    set_relay_deadline(slot);
-  }
+  heed(slot, result);
   if (result.again) mark_ready(slot);
-  if (result.unsure) doubts_.add(slot, now_);
-  if (result.torrent) torrents_.add(slot, now_);
 }
 
 /// A source was taken for dry because it answered less than it was asked for. The one time that this is wrong, in front of
@@ -124,8 +129,7 @@ void Loop::look_after_torrent(std::uint32_t slot) noexcept {
 /// The wheel's entry is lazy: activity only moves active_at, and the entry finds out when it fires.
 void Loop::set_relay_deadline(std::uint32_t slot) noexcept {
   Session& session = sessions_[slot];
-  const bool whole = session.from(Side::client).open() && session.from(Side::backend).open();
-  const std::uint32_t patience_ms = whole ? session.idle_timeout_ms : session.half_close_timeout_ms;
+  const std::uint32_t patience_ms = session.whole() ? session.idle_timeout_ms : session.half_close_timeout_ms;
   std::optional<TimePoint> due;
   if (patience_ms != 0) due = session.active_at + std::chrono::milliseconds(patience_ms);
   if (session.lifetime_ms != 0) {
@@ -150,8 +154,7 @@ void Loop::on_deadline(std::uint32_t slot) noexcept {
   if (session.lifetime_ms != 0 && session.accepted_at + std::chrono::milliseconds(session.lifetime_ms) <= now_) {
     return terminate(slot, Outcome::lifetime);
   }
-  const bool whole = session.from(Side::client).open() && session.from(Side::backend).open();
-  const std::uint32_t patience_ms = whole ? session.idle_timeout_ms : session.half_close_timeout_ms;
+  const std::uint32_t patience_ms = session.whole() ? session.idle_timeout_ms : session.half_close_timeout_ms;
   if (patience_ms != 0 && session.active_at + std::chrono::milliseconds(patience_ms) <= now_) {
     return terminate(slot, Outcome::idle);
   }

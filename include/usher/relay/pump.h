@@ -54,7 +54,8 @@ class Pump {
   Pump(PipePool& pipes, Mover bulk_mover);
   /// REQUIRES: stage relaying. Moves at most about `budget_bytes`.
   PumpResult run(Session& session, std::uint64_t budget_bytes) noexcept;
-  /// The ring's answer to a handover: bytes, 0 at the source's end, or a negated errno. In any stage; then run() goes on.
+  /// The ring's answer to a handover: bytes, 0 at the source's end, or a negated errno. In any stage; then run() goes on. Whether the
+  /// session is over only run() says; `half_closed` and `unsure` are told once, here or there.
   PumpResult moved(Session& session, Side source, std::int32_t answer) noexcept;
   /// Of a torrent that brought nothing since the last call, what rests below its mark is to be fetched: run() again. One that
   /// stays quiet for torrent_quiet_max calls is none any more.

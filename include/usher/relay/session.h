@@ -71,6 +71,8 @@ struct Session {
   TimePoint active_at;                   ///< of the last byte moved
   [[nodiscard]] Peer& peer(Side side) noexcept { return peers[index(side)]; }
   [[nodiscard]] Flow& from(Side source) noexcept { return flows[index(source)]; }
+  /// Neither direction has ended.
+  [[nodiscard]] bool whole() const noexcept { return flows[0].open() && flows[1].open(); }
 };
 static_assert(sizeof(Session) <= 128);
 
