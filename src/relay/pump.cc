@@ -32,6 +32,12 @@ constexpr int torrent_mark_bytes = 512 << 10;
 
 void wake_at(int fd, int bytes) noexcept { ::setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes); }
 
+/// What waits in a socket, up to an urgent byte (tcp(7), SIOCINQ).
+std::size_t unread(int fd) noexcept {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
 bool would_block(int code) noexcept { return code == EAGAIN || code == EINTR; }
 
 /// splice(2) stops in front of an urgent byte (tcp_read_sock), and answers as if the socket were dry, or over when a FIN
@@ -170,8 +176,9 @@ void Pump::learn(Peer& from, std::size_t got) noexcept {
     return;
   }
   from.small_fills = 0;
-  // What came meanwhile can wait until it is worth a turn: the kernel will say when.
-  if (from.pace == Pace::torrent) from.readable = got == fill_bytes_max;
+  // What came meanwhile can wait until it is worth a turn: the kernel will say when. Not so what a small pipe had no room for (a
+  // sender whose window is full sends nothing that would report it), and behind a FIN nothing comes.
+  if (from.pace == Pace::torrent) from.readable = got == fill_bytes_max || from.ending || unread(from.fd) >= got;
   if (from.pace != Pace::bulk) return;
   from.bulk_bytes += static_cast<std::uint32_t>(got);
   if (from.bulk_bytes < torrent_after_bytes) return;
@@ -252,7 +259,7 @@ Pump::Step Pump::copy(Session& session, Side source, PumpResult& result) noexcep
     return nothing_came(session, source, got == 0 ? 0 : code, result);
   }
   const bool whole = static_cast<std::size_t>(got) < asked;
-  if (!whole) from.pace = Pace::bulk;
+  if (!whole && from.pace == Pace::calm) from.pace = Pace::bulk;  // a torrent that comes here for an urgent byte keeps its mark
   if (whole && !from.ending) {
     from.readable = false;
     result.unsure = true;

@@ -149,6 +149,25 @@ TEST_CASE("a FIN after a long quiet leaves the other side its half_close_timeout
   CHECK(house.ends_with(Outcome::served));
 }
 
+TEST_CASE("a FIN behind bulk leaves the other side its half_close_timeout and no longer, whoever splices") {
+  const Mover mover = GENERATE(Mover::worker, Mover::ring);
+  CAPTURE(mover);
+  const Listening backend = listen_on_loopback();
+  House house({backend.address}, [](PoolPlan& pool, ListenerPlan&) { pool.half_close_timeout_ms = 100; }, 64, 16, mover);
+  Fd client = connect_to(house.address());
+  Fd server = accepted(backend);
+  const std::string text = pattern(4'000'000);
+  std::thread writer([&] {
+    write_all(client, text);
+    ::shutdown(client.number(), SHUT_WR);
+  });
+  int code = -1;
+  CHECK((read_all(server, code) == text));
+  CHECK(code == 0);
+  writer.join();
+  CHECK(house.ends_with(Outcome::idle));  // the server has nothing to say
+}
+
 TEST_CASE("bytes behind an urgent one arrive, with a FIN behind them and without") {
   const Mover mover = GENERATE(Mover::worker, Mover::ring);
   CAPTURE(mover);
