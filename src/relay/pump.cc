@@ -38,6 +38,12 @@ std::size_t unread(int fd) noexcept {
   return ::ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
+/// Bytes that were sent with MSG_MORE may wait for a FIN that won't come: setting this option sends them (tcp(7)).
+void push(int fd) noexcept {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 bool would_block(int code) noexcept { return code == EAGAIN || code == EINTR; }
 
 /// splice(2) stops in front of an urgent byte (tcp_read_sock), and answers as if the socket were dry, or over when a FIN
@@ -91,7 +97,9 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
     case Want::finish:
       // A broken source ends without a FIN: closing the session will pass its reset on. Where the other direction is over,
       // closing passes the FIN on as well.
-      if (!from.broken && !session.from(other(source)).over() && ::shutdown(to.fd, SHUT_WR) != 0) {
+      if (from.broken) {
+        if (from.ending) push(to.fd);
+      } else if (!session.from(other(source)).over() && ::shutdown(to.fd, SHUT_WR) != 0) {
         mark_broken(session, other(source), result);
       }
       if (!flow.over()) flow.finished();
@@ -376,11 +384,6 @@ void Pump::abandon(Session& session, Side source, PumpResult& result) noexcept {
 }
 
 void Pump::source_failed(Session& session, Side source, PumpResult& result) noexcept {
-  if (session.peer(source).ending) {
-    // Bytes may wait for the FIN that won't come: setting this option pushes them (tcp(7)).
-    const int on = 1;
-    ::setsockopt(session.peer(other(source)).fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
   mark_broken(session, source, result);
   session.from(source).source_ended();
 }
