@@ -29,7 +29,8 @@ PipeId PipePool::lease(PipeSize size) noexcept {
   const int capacity = ::fcntl(grown.write_end.number(), F_SETPIPE_SZ, large_pipe_bytes);
   if (capacity < 0) return pipe;  // EPERM past the ration, ENOMEM: the usual size does as well
   grown.capacity = static_cast<std::uint32_t>(capacity);
-  if (grown.large()) ++large_;
+  grown.large = true;
+  ++large_;
   return pipe;
 }
 
@@ -51,7 +52,7 @@ PipeId PipePool::make() noexcept {
   const int capacity = ::fcntl(ends[1], F_GETPIPE_SZ);
   const std::uint16_t number = unmade_.back();
   unmade_.pop_back();
-  pipes_[number] = Pipe{Fd(ends[0]), Fd(ends[1]), capacity > 0 ? static_cast<std::uint32_t>(capacity) : 4096U};
+  pipes_[number] = Pipe{Fd(ends[0]), Fd(ends[1]), capacity > 0 ? static_cast<std::uint32_t>(capacity) : 4096U, false};
   ++open_;
   ++leased_;
   return PipeId{number};
@@ -59,13 +60,13 @@ PipeId PipePool::make() noexcept {
 
 void PipePool::give_back(PipeId pipe) noexcept {
   const auto number = static_cast<std::uint16_t>(pipe);
-  (pipes_[number].large() ? idle_large_ : idle_).push_back(number);
+  (pipes_[number].large ? idle_large_ : idle_).push_back(number);
   --leased_;
 }
 
 void PipePool::scrap(PipeId pipe) noexcept {
   const auto number = static_cast<std::uint16_t>(pipe);
-  if (pipes_[number].large()) --large_;
+  if (pipes_[number].large) --large_;
   pipes_[number] = Pipe{};
   unmade_.push_back(number);
   --leased_;

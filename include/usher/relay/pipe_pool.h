@@ -45,7 +45,7 @@ class PipePool {
     Fd read_end;
     Fd write_end;
     std::uint32_t capacity = 0;
-    [[nodiscard]] bool large() const noexcept { return capacity >= large_pipe_bytes; }
+    bool large = false;  ///< grown, and counted; with pages of 64 KiB each pipe holds large_pipe_bytes from the start
   };
   PipeId take(std::vector<std::uint16_t>& from) noexcept;
   PipeId make() noexcept;
