@@ -54,7 +54,8 @@ Wire wire() {
 
 /// A session between two wires. The readiness of its ends is the test's to say.
 struct Relay {
-  explicit Relay(Mover mover, std::uint16_t pipes_max = 20) : pipes(pipes_max), pump(pipes, mover) {
+  explicit Relay(Mover mover, std::uint16_t pipes_max = 20, std::uint16_t large_max = 1)
+      : pipes(pipes_max, large_max), pump(pipes, mover) {
     ::signal(SIGPIPE, SIG_IGN);
     session.stage = Stage::relaying;
     for (const Side side : {Side::client, Side::backend}) {
@@ -177,11 +178,10 @@ TEST_CASE("only a torrent has a mark: one that an urgent byte made bulk again wo
 TEST_CASE("a torrent whose pipe is full before its socket is empty goes on by itself") {
   const Mover mover = GENERATE(Mover::worker, Mover::ring);
   CAPTURE(mover);
-  Relay relay(mover, large_pipes_max + 1);
-  // Others have the large ones, and the one that is left is small, as the kernel makes them past the user's ration.
+  Relay relay(mover, 1, 0);
+  // The only one is small, as the kernel makes them past the user's ration.
   const PipeId small = relay.pipes.lease(PipeSize::usual);
   REQUIRE(::fcntl(relay.pipes.write_end(small).number(), F_SETPIPE_SZ, 32 << 10) == 32 << 10);
-  for (int i = 0; i < large_pipes_max; ++i) relay.pipes.lease(PipeSize::large);
   relay.pipes.give_back(small);
   make_torrent(relay);
   send_all(relay.client.far, std::string(150'000, 'x'));
