@@ -13,7 +13,7 @@ from usher_test.waiting import SLOWNESS, eventually, observe
 
 ALGORITHMS = ["round_robin", "random", "two_choices", "least_connections", "least_latency", "source_hash", "maglev"]
 BULK_BYTES = int(os.environ.get("USHER_TEST_BYTES", 1 << 30))
-SLOW_BYTES = min(BULK_BYTES, 256 << 20)
+SLOW_BYTES = min(max(BULK_BYTES, 64 << 20), 256 << 20)  # more than all buffers on the way: net.ipv4.tcp_rmem may allow 32 MiB each
 RESIDENT_GROWTH_BYTES_MAX = 16 << 20
 SEED = int(os.environ.get("USHER_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
 
