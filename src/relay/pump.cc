@@ -16,7 +16,7 @@
 namespace usher {
 namespace {
 
-/// What one fill asks for. A pipe of 16 slots seldom takes more than this; asking for more costs nothing.
+/// What one fill asks for: what a large pipe takes. A smaller one takes what it can, and asking for more costs nothing.
 constexpr std::size_t fill_bytes_max = 1U << 20;
 /// A turn of less is copied: one recv(2) and one send(2) cost less than two splices and a pipe.
 constexpr std::size_t copy_bytes_max = 64U << 10;
@@ -26,8 +26,9 @@ constexpr std::uint8_t small_fills_max = 8;
 
 /// Fits into one segment of any path (RFC 9293, 3.7.1).
 constexpr std::size_t small_message_bytes_max = 536;
-/// After so much in one go the wakings are worth saving: a torrent is woken for, and its end may be late by, at most this.
+/// A direction that has brought so much in one go is a torrent: rare enough that its end may come half a millisecond later.
 constexpr std::uint32_t torrent_after_bytes = 16U << 20;
+/// The kernel wakes for a torrent when so much is there. Half of a large pipe, so that a turn takes it whole and what comes meanwhile.
 constexpr int torrent_mark_bytes = 512 << 10;
 
 void wake_at(int fd, int bytes) noexcept { ::setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes); }
@@ -38,8 +39,8 @@ std::size_t unread(int fd) noexcept {
   return ::ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
-/// Bytes that were sent with MSG_MORE may wait for a FIN that won't come: setting this option sends them (tcp(7)).
-void push(int fd) noexcept {
+/// Nothing waits for more to come, from now on; what waited already, because of MSG_MORE, leaves at once (tcp(7)).
+void set_prompt(int fd) noexcept {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
@@ -98,7 +99,7 @@ Pump::Step Pump::step(Session& session, Side source, PumpResult& result) noexcep
       // A broken source ends without a FIN: closing the session will pass its reset on. Where the other direction is over,
       // closing passes the FIN on as well.
       if (from.broken) {
-        if (from.ending) push(to.fd);
+        if (from.ending) set_prompt(to.fd);  // the FIN that the last bytes may wait for won't come
       } else if (!session.from(other(source)).over() && ::shutdown(to.fd, SHUT_WR) != 0) {
         mark_broken(session, other(source), result);
       }
@@ -146,8 +147,7 @@ Pump::Step Pump::filled(Session& session, Side source, ssize_t got, int code, Pu
 void Pump::before_send(Peer& to, std::size_t bytes) noexcept {
   if (to.prompt) return;
   if (!std::exchange(to.spoken_to, true) && bytes <= small_message_bytes_max) return;
-  const int on = 1;
-  ::setsockopt(to.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  set_prompt(to.fd);
   to.prompt = true;
 }
 

@@ -42,7 +42,6 @@ void Loop::on_poll(std::uint32_t slot, Side side, const Completion& completion) 
   if ((events & (POLLOUT | POLLERR | POLLHUP)) != 0) peer.writable = true;
   if ((events & (POLLERR | POLLHUP)) != 0) peer.hung = true;
   if ((events & (POLLRDHUP | POLLERR | POLLHUP)) != 0) peer.ending = true;
-
   if (!completion.more) poll(slot, side);
   mark_ready(slot);
 }

@@ -1,4 +1,4 @@
-// Pump: does what the two flows of a session want, small turns by recv(2) and send(2), bulk by splice(2), until they wait or the budget is spent.
+// Pump: does what the two flows of a session want, until they wait or the budget is spent: small turns are copied, bulk is spliced.
 #pragma once
 
 #include <sys/types.h>
@@ -46,6 +46,7 @@ struct PumpResult {
   std::uint32_t short_of_pipes = 0;  ///< turns for which there was no pipe: peek, send, take off
 };
 
+/// Calls of calm_down() that a torrent may be quiet for; at the worker's pace of 0.5 ms these are 10 ms.
 inline constexpr std::uint8_t torrent_quiet_max = 20;
 
 /// A worker's mover. Not thread safe. Both sockets must be non-blocking; SIGPIPE must be ignored (splice(2) raises it).

@@ -47,7 +47,7 @@ struct Peer {
   Pace pace = Pace::calm; ///< of what comes from it
   std::uint8_t small_fills = 0;  ///< in a row, of a source that isn't calm
   std::uint8_t quiet = 0; ///< calls of calm_down() since bytes came from it
-  std::uint32_t bulk_bytes = 0;  ///< how much came since it is bulk; stays at its highest value
+  std::uint32_t bulk_bytes = 0;  ///< how much came since it is bulk; not counted on once it is a torrent
 };
 
 /// What lives in the worker's slab; at most two cache lines.
