@@ -14,12 +14,11 @@ from .failure import Failure
 
 CLONE_NEWNET = 0x40000000
 NAME = re.compile(r"^usher-b(\d+)-(?:client|balancer|backend)$")
-CONGESTION_CONTROL = "cubic"
+CONGESTION_CONTROL = "cubic"  # of the routes (ip-route(8), congctl): a namespace's default may only be what the machine lets everyone use
 COMMAND_SECONDS = 20
 
 # Ports: everything listens below 1024, so the whole rest is free for connections.
 SETTINGS = {
-    "net/ipv4/tcp_congestion_control": CONGESTION_CONTROL,
     "net/ipv4/ip_local_port_range": "1024 65535",
     "net/ipv4/tcp_tw_reuse": "1",           # short connections would otherwise run out of ports after some seconds
     "net/ipv4/tcp_no_metrics_save": "1",    # a round learns nothing from the one before it
@@ -137,9 +136,10 @@ class Network:
         near = self.balancer
         _ip("-n", near.name, "link", "add", f"to{number}", "type", "veth", "peer", "name", "up0", "netns", far.name)
         for place, device, host in ((near, f"to{number}", "1"), (far, "up0", "2")):
-            _ip("-n", place.name, "address", "add", f"10.78.{number}.{host}/24", "dev", device)
+            _ip("-n", place.name, "address", "add", f"10.78.{number}.{host}/24", "dev", device, "noprefixroute")
             _ip("-n", place.name, "link", "set", device, "up")
-        _ip("-n", far.name, "route", "add", "default", "via", f"10.78.{number}.1")
+            _ip("-n", place.name, "route", "add", f"10.78.{number}.0/24", "dev", device, "congctl", CONGESTION_CONTROL)
+        _ip("-n", far.name, "route", "add", "default", "via", f"10.78.{number}.1", "congctl", CONGESTION_CONTROL)
 
     def close(self):
         for place in self.places:
