@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "load/tag.h"
@@ -75,31 +74,25 @@ void TestBackend::accept_all() {
 }
 
 void TestBackend::reap(TimePoint now) {
-  std::array<Completion, 128> batch;
-  std::size_t count = 0;
-  do {
-    count = ring_->reap(batch);
-    for (const Completion& answer : std::span(batch).first(count)) {
-      const LoadTag tag = LoadTag::unpack(answer.user);
-      if (tag.op == LoadOp::accept) {
-        on_accepted(tag.slot, answer, now);
-        continue;
-      }
-      if (!answer.more) --guests_[tag.slot].in_flight;
-      switch (tag.op) {
-        case LoadOp::send:
-          on_sent(tag.slot, answer.result);
-          break;
-        case LoadOp::receive:
-          on_received(tag.slot, answer);
-          break;
-        case LoadOp::accept:
-        case LoadOp::connect:
-        case LoadOp::cancel:
-          break;  // a backend does none of these to a session
-      }
+  reap_tagged(*ring_, [&](LoadTag tag, const Completion& answer) {
+    if (tag.op == LoadOp::accept) {
+      on_accepted(tag.slot, answer, now);
+      return;
     }
-  } while (count == batch.size());
+    if (!answer.more) --guests_[tag.slot].in_flight;
+    switch (tag.op) {
+      case LoadOp::send:
+        on_sent(tag.slot, answer.result);
+        break;
+      case LoadOp::receive:
+        on_received(tag.slot, answer);
+        break;
+      case LoadOp::accept:
+      case LoadOp::connect:
+      case LoadOp::cancel:
+        break;  // a backend does none of these to a session
+    }
+  });
 }
 
 void TestBackend::on_accepted(std::uint32_t listener, const Completion& answer, TimePoint now) {

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstdio>
 #include <span>
@@ -202,31 +201,24 @@ void Loader::publish() {
 }
 
 void Loader::reap(TimePoint now) {
-  std::array<Completion, 128> batch;
-  std::size_t count = 0;
-  do {
-    count = ring_->reap(batch);
-    for (const Completion& answer : std::span(batch).first(count)) {
-      const LoadTag tag = LoadTag::unpack(answer.user);
-      if (tag.op == LoadOp::cancel) continue;  // the operation that it ended answers for itself
-      Connection& connection = connections_[tag.slot];
-      if (!answer.more) --connection.in_flight;
-      switch (tag.op) {
-        case LoadOp::connect:
-          on_connected(tag.slot, answer.result, now);
-          break;
-        case LoadOp::send:
-          on_sent(tag.slot, answer.result, now);
-          break;
-        case LoadOp::receive:
-          on_received(tag.slot, answer, now);
-          break;
-        case LoadOp::accept:
-        case LoadOp::cancel:
-          break;  // a loader doesn't accept
-      }
+  reap_tagged(*ring_, [&](LoadTag tag, const Completion& answer) {
+    if (tag.op == LoadOp::cancel) return;  // the operation that it ended answers for itself
+    if (!answer.more) --connections_[tag.slot].in_flight;
+    switch (tag.op) {
+      case LoadOp::connect:
+        on_connected(tag.slot, answer.result, now);
+        break;
+      case LoadOp::send:
+        on_sent(tag.slot, answer.result, now);
+        break;
+      case LoadOp::receive:
+        on_received(tag.slot, answer, now);
+        break;
+      case LoadOp::accept:
+      case LoadOp::cancel:
+        break;  // a loader doesn't accept
     }
-  } while (count == batch.size());
+  });
 }
 
 Loader::Usage Loader::usage_of_thread() {
