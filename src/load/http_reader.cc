@@ -40,7 +40,7 @@ bool lists(std::string_view value, std::string_view word) {
 
 void HttpReader::restart() noexcept {
   part_ = Part::status_line;
-  chunked_ = coded_ = counted_ = last_ = begun_ = false;
+  chunked_ = coded_ = counted_ = last_ = begun_ = line_cut_ = false;
   status_ = 0;
   line_used_ = 0;
   head_bytes_ = 0;
@@ -78,17 +78,19 @@ std::size_t HttpReader::take_line(std::string_view bytes) noexcept {
                                ? bytes.size()
                                : static_cast<std::size_t>(static_cast<const char*>(newline) - bytes.data()) + 1;
   if (part_ == Part::status_line || part_ == Part::header || part_ == Part::trailer) {
-    head_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(size, head_bytes_max));
+    head_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(size, head_bytes_max + 1));
     if (head_bytes_ > head_bytes_max) {
       part_ = Part::broken;
       return size;
     }
   }
   std::string_view line = bytes.substr(0, newline == nullptr ? size : size - 1);
+  // A line that comes whole is cut like one that comes in pieces: where it was cut must not change what it says.
+  line_cut_ = line_cut_ || line.size() > line_bytes_max - line_used_;
+  line = line.substr(0, line_bytes_max - line_used_);
   if (newline == nullptr || line_used_ != 0) {
-    const std::size_t kept = std::min(line.size(), line_bytes_max - line_used_);
-    std::memcpy(line_.data() + line_used_, line.data(), kept);
-    line_used_ = static_cast<std::uint16_t>(line_used_ + kept);
+    std::memcpy(line_.data() + line_used_, line.data(), line.size());
+    line_used_ = static_cast<std::uint16_t>(line_used_ + line.size());
     line = {line_.data(), line_used_};
   }
   if (newline == nullptr) {
@@ -98,8 +100,9 @@ std::size_t HttpReader::take_line(std::string_view bytes) noexcept {
     return size;
   }
   line_used_ = 0;
-  if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+  if (!line_cut_ && !line.empty() && line.back() == '\r') line.remove_suffix(1);
   read_line(line);
+  line_cut_ = false;
   return size;
 }
 
@@ -143,14 +146,14 @@ void HttpReader::read_status_line(std::string_view line) noexcept {
 void HttpReader::read_header(std::string_view line) noexcept {
   if (line.front() == ' ' || line.front() == '\t') return;  // folded: goes on with a header that frames nothing
   const std::size_t colon = line.find(':');
-  if (colon == 0 || (colon == std::string_view::npos && line.size() < line_bytes_max)) {
+  if (colon == 0 || (colon == std::string_view::npos && !line_cut_)) {
     part_ = Part::broken;
     return;
   }
   const std::string_view name = line.substr(0, colon);
   if (name.size() == 14 && same_word(name, "Content-Length")) {
     const auto length = number(trimmed(line.substr(colon + 1)), 10);
-    if (!length || (counted_ && *length != left_)) {
+    if (!length || line_cut_ || (counted_ && *length != left_)) {
       part_ = Part::broken;
       return;
     }
@@ -160,6 +163,7 @@ void HttpReader::read_header(std::string_view line) noexcept {
     const std::string_view value = line.substr(colon + 1);
     const std::size_t comma = value.rfind(',');  // only the last coding frames the message
     coded_ = true;
+    if (line_cut_) part_ = Part::broken;  // its last coding isn't known
     chunked_ = same_word(trimmed(comma == std::string_view::npos ? value : value.substr(comma + 1)), "chunked");
   } else if (name.size() == 10 && same_word(name, "Connection")) {
     if (lists(line.substr(colon + 1), "close")) last_ = true;
@@ -182,7 +186,9 @@ void HttpReader::end_head() noexcept {
 }
 
 void HttpReader::read_chunk_line(std::string_view line) noexcept {
-  const auto size = number(trimmed(line.substr(0, line.find(';'))), 16);
+  const std::size_t end = line.find(';');
+  const bool whole = end != std::string_view::npos || !line_cut_;  // an extension may be of any length, the number not
+  const auto size = whole ? number(trimmed(line.substr(0, end)), 16) : std::nullopt;
   left_ = size.value_or(0);
   part_ = !size ? Part::broken : *size == 0 ? Part::trailer : Part::chunk_bytes;
 }

@@ -53,7 +53,7 @@ class HttpReader {
   void end_head() noexcept;
   void read_chunk_line(std::string_view line) noexcept;
 
-  /// What is kept of a line that comes in pieces; what is longer can't frame a message.
+  /// What is read of a line, whether it comes whole or in pieces. What says where a body ends must fit.
   static constexpr std::size_t line_bytes_max = 240;
   static constexpr std::uint32_t head_bytes_max = 64 * 1024;
 
@@ -63,6 +63,7 @@ class HttpReader {
   bool counted_ = false;
   bool last_ = false;
   bool begun_ = false;
+  bool line_cut_ = false;  ///< this line is longer than what is read of it
   std::uint16_t status_ = 0;
   std::uint16_t line_used_ = 0;
   std::uint32_t head_bytes_ = 0;
