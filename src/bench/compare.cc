@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "bench/tenths.h"
 #include "bench/words.h"
 
 namespace usher::bench {
@@ -15,16 +16,20 @@ namespace {
 
 using Json = nlohmann::json;
 using Unit = ComparedReport::Row::Unit;
+using Shown = ComparedReport::Row::Shown;
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 /// Student's t at 99 %, two-sided, for the few degrees of freedom that ten slices leave (about 9); a little strict for
 /// more.
 constexpr double t_limit = 3.25;
+/// Fewer tenths of a run tell nothing.
+constexpr std::size_t slices_min = 5;
 
 struct Field {
   const char* label;
   const char* pointer;  ///< RFC 6901
   Unit unit;
+  Shown shown = Shown::where_either_has_it;
 };
 constexpr Field fields[] = {
     {"requests /s", "/per_second/requests", Unit::per_second},
@@ -35,6 +40,7 @@ constexpr Field fields[] = {
     {"latency p50", "/latency/p50", Unit::seconds},
     {"latency p90", "/latency/p90", Unit::seconds},
     {"latency p99", "/latency/p99", Unit::seconds},
+    {"p99 median tenth", "/slices_p99", Unit::seconds, Shown::where_both_have_it},
     {"latency p99.9", "/latency/p999", Unit::seconds},
     {"latency max", "/latency/max", Unit::seconds},
     {"connect p50", "/connect_latency/p50", Unit::seconds},
@@ -45,10 +51,19 @@ constexpr Field fields[] = {
     {"own CPU share", "/busy_share", Unit::share},
 };
 
+/// The median of a list of numbers, all of them known and enough.
+double median_of(const Json& list) {
+  const auto known = [](const Json& value) { return value.is_number(); };
+  return list.size() >= slices_min && std::ranges::all_of(list, known) ? median(list.get<std::vector<double>>())
+                                                                       : unknown;
+}
+
 double number_at(const Json& object, const char* pointer) {
   const Json::json_pointer place(pointer);
   // contains() says no where a parent is null, as "latency" is where nothing was measured.
-  return object.contains(place) && object.at(place).is_number() ? object.at(place).get<double>() : unknown;
+  if (!object.contains(place)) return unknown;
+  const Json& value = object.at(place);
+  return value.is_array() ? median_of(value) : value.is_number() ? value.get<double>() : unknown;
 }
 
 std::string value_text(double value, Unit unit) {
@@ -59,7 +74,7 @@ std::string value_text(double value, Unit unit) {
     case Unit::bytes_per_second:
       return bytes_text(value);
     case Unit::seconds:
-      return latency_text(Duration(static_cast<std::int64_t>(value * 1e9)));
+      return seconds_text(value);
     case Unit::count:
       return count_text(static_cast<std::uint64_t>(value));
     case Unit::share:
@@ -83,7 +98,6 @@ Moments moments_of(const std::vector<double>& values) {
 }
 
 std::string rate_sentence(const ComparedReport& a, const ComparedReport& b) {
-  constexpr std::size_t slices_min = 5;
   if (std::min(a.slices_per_second.size(), b.slices_per_second.size()) < slices_min) {
     return "rate: too short a run to say whether the difference is more than chance";
   }
@@ -118,7 +132,8 @@ Result<ComparedReport> read_report(const std::string& name, std::string_view jso
                              value_text(number_at(object, "/connections"), Unit::count),
                              value_text(number_at(object, "/threads"), Unit::count),
                              std::isnan(rate) ? "closed loop" : fmt::format("open loop at {} /s", rate_text(rate)));
-  for (const Field& field : fields) report.rows.push_back({field.label, number_at(object, field.pointer), field.unit});
+  for (const Field& field : fields)
+    report.rows.push_back({field.label, number_at(object, field.pointer), field.unit, field.shown});
   if (object.contains("slices_per_second") && object["slices_per_second"].is_array()) {
     for (const Json& value : object["slices_per_second"]) {
       if (value.is_number()) report.slices_per_second.push_back(value.get<double>());
@@ -135,7 +150,10 @@ std::string comparison_table(const ComparedReport& a, const ComparedReport& b) {
     const double first = a.rows[i].value;
     const double second = b.rows[i].value;
     const auto absent = [](double value) { return std::isnan(value) || value == 0; };
-    if (absent(first) && absent(second) && a.rows[i].label != "errors") continue;
+    const bool either = !absent(first) || !absent(second) || a.rows[i].label == "errors";
+    const bool both = !absent(first) && !absent(second);
+    const bool shown = a.rows[i].shown == Shown::where_both_have_it ? both : either;
+    if (!shown) continue;
     const bool ratio = !std::isnan(second) && first > 0;
     text += fmt::format("{:<16}{:>14}{:>14}{:>10}\n", a.rows[i].label, value_text(first, a.rows[i].unit),
                         value_text(second, a.rows[i].unit), ratio ? fmt::format("{:.3f}", second / first) : "-");

@@ -17,6 +17,7 @@ struct ComparedReport {
     std::string label;
     double value;
     enum class Unit { per_second, bytes_per_second, seconds, count, share } unit;
+    enum class Shown { where_either_has_it, where_both_have_it } shown;  ///< both: reports of old versions lack it
   };
   std::vector<Row> rows;  ///< the same labels in every report
   std::vector<double> slices_per_second;

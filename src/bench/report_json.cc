@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bench/tenths.h"
+
 namespace usher::bench {
 namespace {
 
@@ -63,6 +65,14 @@ Json slices_json(const BenchReport& report) {
   return list;
 }
 
+/// The 99th percentile in each tenth of the time.
+Json slices_p99_json(const BenchReport& report) {
+  if (!has_requests(report.plan.mode)) return nullptr;
+  Json list = Json::array();
+  for (const auto& p99 : p99_by_tenths(report.counted)) list.push_back(p99 ? Json(*p99) : Json(nullptr));
+  return list;
+}
+
 Json statuses_json(const RunReport& counted) {
   Json object = Json::object();
   for (std::size_t i = 1; i < counted.statuses.size(); ++i) object[std::to_string(i) + "xx"] = counted.statuses[i];
@@ -82,6 +92,8 @@ double wait_share(const BenchReport& report) {
   const double all = seconds(report.counted.measured) * report.plan.threads;
   return all > 0 ? report.counted.cpu_wait_seconds / all : 0;
 }
+
+bool has_requests(LoadMode mode) { return mode != LoadMode::stream && mode != LoadMode::idle; }
 
 std::string_view mode_word(LoadMode mode) {
   switch (mode) {
@@ -147,6 +159,7 @@ std::string report_json(const BenchReport& report) {
       {"measured", counts_json(counted.counted)},
       {"per_second", rates_json(counted.counted, over)},
       {"slices_per_second", slices_json(report)},
+      {"slices_p99", slices_p99_json(report)},
       {"errors", errors_json(counted.errors)},
       {"latency", latency_json(counted.latency, plan.rate > 0)},
       {"connect_latency", latency_json(counted.connect_latency, false)},

@@ -28,6 +28,8 @@ double wait_share(const BenchReport& report);
 /// Above this share of CPU and waiting, the figures tell of the tool rather than of the target.
 inline constexpr double busy_share_max = 0.9;
 
+/// Whether a mode sends requests and waits for their answers: the others have no latency.
+bool has_requests(load::LoadMode mode);
 std::string_view mode_word(load::LoadMode mode);
 std::string_view error_word(load::LoadError kind);
 

@@ -3,9 +3,10 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 
+#include "bench/tenths.h"
 #include "bench/words.h"
 #include "usher/config/units.h"
 
@@ -23,6 +24,19 @@ std::string latency_row(std::string_view name, const Histogram& latency) {
   return fmt::format("{:<16}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}\n", name, latency_text(latency.min()),
                      latency_text(latency.mean()), percentile_text(latency, 0.5), percentile_text(latency, 0.9),
                      percentile_text(latency, 0.99), percentile_text(latency, 0.999), latency_text(latency.max()));
+}
+
+/// Whether a tail was there all the time, or came from one moment; "" where a tenth can't say.
+std::string tenths_row(const RunReport& counted) {
+  if (counted.slices_whole < load_slices) return "";
+  std::vector<double> seconds;
+  for (const auto& p99 : p99_by_tenths(counted)) {
+    if (!p99) return "";
+    seconds.push_back(*p99);
+  }
+  const double worst = std::ranges::max(seconds);
+  return fmt::format("{:<16}{:>10} in the median tenth of the time, {} in the worst\n", "p99 by tenths",
+                     seconds_text(median(std::move(seconds))), seconds_text(worst));
 }
 
 std::string error_sentence(LoadError kind, std::uint64_t count) {
@@ -93,7 +107,6 @@ std::string report_table(const BenchReport& report) {
   const LoadPlan& plan = report.plan;
   const double over = std::chrono::duration<double>(counted.measured).count();
   const auto rate = [&](std::uint64_t count) { return over > 0 ? static_cast<double>(count) / over : 0.0; };
-  const bool exchanges = plan.mode != LoadMode::stream && plan.mode != LoadMode::idle;
   std::string text = fmt::format("measured {}\n", duration_words(counted.measured));
   const auto count_row = [&](std::string_view name, std::uint64_t count) {
     text += fmt::format("{:<16}{:>16}{:>16} /s\n", name, count_text(count), rate_text(rate(count)));
@@ -102,7 +115,7 @@ std::string report_table(const BenchReport& report) {
     text +=
         fmt::format("{:<16}{:>16}{:>16} /s\n", name, bytes_text(static_cast<double>(count)), bytes_text(rate(count)));
   };
-  if (exchanges) count_row("requests", counted.counted.requests);
+  if (has_requests(plan.mode)) count_row("requests", counted.counted.requests);
   if (counted.counted.connects > 0) count_row("connects", counted.counted.connects);
   if (counted.counted.bytes_sent > 0) bytes_row("sent", counted.counted.bytes_sent);
   if (counted.counted.bytes_received > 0) bytes_row("received", counted.counted.bytes_received);
@@ -126,13 +139,13 @@ std::string report_table(const BenchReport& report) {
                         "p99.9", "max");
     if (counted.latency.count() > 0) text += latency_row(plan.rate > 0 ? "from when due" : "latency", counted.latency);
     if (counted.connect_latency.count() > 0) text += latency_row("connect", counted.connect_latency);
+    text += tenths_row(counted);
   }
   return text;
 }
 
 std::vector<std::string> complaints(const BenchReport& report) {
   const RunReport& counted = report.counted;
-  const bool exchanges = report.plan.mode != LoadMode::stream && report.plan.mode != LoadMode::idle;
   std::vector<std::string> found;
   if (counted.total.connects == 0 && counted.errors.total() > 0) {
     const int code =
@@ -157,7 +170,7 @@ std::vector<std::string> complaints(const BenchReport& report) {
   }
   if (counted.ending == LoadEnding::interrupted)
     found.push_back(fmt::format("interrupted after {}", duration_words(counted.warmup + counted.measured)));
-  if (exchanges && counted.total.requests == 0 && counted.errors.total() == 0) {
+  if (has_requests(report.plan.mode) && counted.total.requests == 0 && counted.errors.total() == 0) {
     found.push_back(
         fmt::format("no request was answered; the oldest has waited {}", duration_words(counted.oldest_unanswered)));
   }

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -23,6 +24,11 @@ std::string latency_text(Duration latency) {
   if (ns < 999.5e3) return three_digits(ns / 1e3) + "us";
   if (ns < 999.5e6) return three_digits(ns / 1e6) + "ms";
   return three_digits(ns / 1e9) + "s";
+}
+
+std::string seconds_text(double seconds) {
+  constexpr double seconds_max = 9e9;  // a report may hold any number, a Duration 292 years
+  return latency_text(Duration(static_cast<std::int64_t>(std::clamp(seconds, 0.0, seconds_max) * 1e9)));
 }
 
 std::string count_text(std::uint64_t count) {

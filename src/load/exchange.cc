@@ -201,7 +201,10 @@ void Loader::on_answered(std::uint32_t slot, TimePoint now) {
   Connection& connection = connections_[slot];
   const Duration took = now - connection.wanted;
   ++report_.total.requests;
-  if (phase_ == Phase::measuring) report_.latency.add(took);
+  if (phase_ == Phase::measuring) {
+    report_.latency.add(took);
+    if (report_.slices_whole < load_slices) report_.slice_latency[report_.slices_whole].add(took);
+  }
   recent_.add(took);
   connection.bound = false;
   connection.failures = 0;

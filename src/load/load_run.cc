@@ -30,7 +30,10 @@ void add_up(RunReport& sum, const RunReport& one) {
   for (std::size_t i = 0; i < sum.statuses.size(); ++i) sum.statuses[i] += one.statuses[i];
   // A slice is whole where it is on every thread.
   sum.slices_whole = std::min(sum.slices_whole, one.slices_whole);
-  for (std::size_t i = 0; i < load_slices; ++i) sum.slices[i] += one.slices[i];
+  for (std::size_t i = 0; i < load_slices; ++i) {
+    sum.slices[i] += one.slices[i];
+    sum.slice_latency[i].merge(one.slice_latency[i]);
+  }
   sum.late_sends += one.late_sends;
   sum.unsent += one.unsent;
   sum.unanswered += one.unanswered;

@@ -16,8 +16,8 @@ from usher_test.waiting import SLOWNESS, eventually, observe
 
 TOOL = BINARY.parent / "usher-bench"
 CONTRACT = {"tool", "version", "mode", "target", "connections", "threads", "rate", "seed", "started_at", "interrupted", "warmup_seconds",
-            "duration_seconds", "total", "measured", "per_second", "errors", "latency", "connect_latency", "late_sends", "idle",
-            "cpu_seconds", "busy_share", "histogram"}
+            "duration_seconds", "total", "measured", "per_second", "slices_per_second", "slices_p99", "errors", "latency", "connect_latency",
+            "late_sends", "idle", "cpu_seconds", "busy_share", "histogram"}
 LATENCY = {"count", "min", "mean", "p50", "p90", "p99", "p999", "max", "corrected"}
 COUNTS = {"requests", "connects", "bytes_sent", "bytes_received"}
 
@@ -97,6 +97,10 @@ def test_the_report_has_the_keys_of_the_contract(serve, load):
     assert report["total"]["requests"] > report["measured"]["requests"] > 100
     assert report["total"]["connects"] == 10 and report["measured"]["connects"] == 0
     assert report["measured"]["bytes_received"] >= 1024 * (report["measured"]["requests"] - 10)
+    assert len(report["slices_p99"]) == len(report["slices_per_second"]) == 10
+    for rate, p99 in zip(report["slices_per_second"], report["slices_p99"]):  # a tenth is 30 ms here
+        assert (p99 is not None) == (round(rate * 0.03) >= 1000)
+        assert p99 is None or report["latency"]["min"] <= p99 <= report["latency"]["max"] * 1.04
     assert 0.3 <= report["duration_seconds"] < 0.4 * SLOWNESS + 0.3 and report["warmup_seconds"] >= 0.1
     assert report["per_second"]["requests"] == pytest.approx(report["measured"]["requests"] / report["duration_seconds"])
     assert report["latency"]["min"] <= report["latency"]["p50"] <= report["latency"]["p99"] <= report["latency"]["max"]
@@ -122,7 +126,7 @@ def test_streams(serve, load, direction, kind):
     assert report["errors"]["total"] == 0
     assert (report["measured"]["bytes_sent"] > 1_000_000) == (direction != "down")
     assert (report["measured"]["bytes_received"] > 1_000_000) == (direction != "up")
-    assert report["latency"] is None
+    assert report["latency"] is None and report["slices_p99"] is None
     assert backend.running()
 
 

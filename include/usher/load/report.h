@@ -65,7 +65,7 @@ struct LoadErrors {
   }
 };
 
-/// How finely a report tells its rate apart, so that a reader sees whether it was steady.
+/// How finely a report tells its rate and its latency apart, so that a reader sees whether they were steady.
 inline constexpr std::size_t load_slices = 10;
 
 /// How a run came to its end.
@@ -91,6 +91,8 @@ struct RunReport {
   /// were whole.
   std::array<std::uint64_t, load_slices> slices{};
   std::size_t slices_whole = 0;
+  /// Latencies of the requests that `slices` counts; empty where a mode has none.
+  std::array<CoarseHistogram, load_slices> slice_latency;
   double cpu_user_seconds = 0;
   double cpu_system_seconds = 0;
   double cpu_wait_seconds = 0;  ///< ready to run, without a CPU (/proc/thread-self/schedstat)

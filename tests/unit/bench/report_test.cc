@@ -6,6 +6,7 @@
 
 #include "bench/compare.h"
 #include "bench/report_text.h"
+#include "bench/tenths.h"
 #include "bench/words.h"
 
 using namespace usher;
@@ -30,6 +31,17 @@ BenchReport report_with(std::uint64_t requests, Duration latency = 1ms) {
   return report;
 }
 
+void fill_tenth(BenchReport& report, std::size_t tenth, int requests, Duration latency) {
+  for (int i = 0; i < requests; ++i) report.counted.slice_latency[tenth].add(latency);
+}
+
+/// A thousand requests in each tenth, the slowest tenth the last.
+BenchReport report_by_tenths(Duration usual, Duration worst) {
+  BenchReport report = report_with(10'000, usual);
+  for (std::size_t i = 0; i < load_slices; ++i) fill_tenth(report, i, 1000, i + 1 < load_slices ? usual : worst);
+  return report;
+}
+
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
@@ -42,6 +54,9 @@ TEST_CASE("numbers for people keep three digits") {
   CHECK(latency_text(9996us) == "10.0ms");
   CHECK(latency_text(999'600us) == "1.00s");
   CHECK(latency_text(125s) == "125s");
+  CHECK(seconds_text(0.00124) == "1.24ms");
+  CHECK(seconds_text(-1) == "0ns");
+  CHECK(seconds_text(1e300) == seconds_text(9e9));
   CHECK(count_text(0) == "0");
   CHECK(count_text(999) == "999");
   CHECK(count_text(1234567) == "1,234,567");
@@ -71,6 +86,8 @@ TEST_CASE("the JSON has every key of the contract, and null where nothing was me
                           "total",
                           "measured",
                           "per_second",
+                          "slices_per_second",
+                          "slices_p99",
                           "errors",
                           "latency",
                           "connect_latency",
@@ -104,6 +121,45 @@ TEST_CASE("percentiles that rest on too few are not told") {
   CHECK(Json::parse(report_json(report))["latency"]["p99"].is_null());
   CHECK(has(report_table(report), "         -"));
   CHECK(has(cautions(report).back(), "fewer than ten"));
+}
+
+TEST_CASE("the middle of a list is its median") {
+  CHECK(median({3}) == 3);
+  CHECK(median({9, 1, 2}) == 2);
+  CHECK(median({4, 100, 1, 2}) == 3);
+}
+
+TEST_CASE("the latency of each tenth is told, where it is settled") {
+  BenchReport report = report_with(9999);
+  for (std::size_t i = 0; i < load_slices; ++i) fill_tenth(report, i, i == 3 ? 999 : 1000, 1ms);
+  const Json unsettled = Json::parse(report_json(report))["slices_p99"];
+  REQUIRE(unsettled.size() == load_slices);
+  for (std::size_t i = 0; i < load_slices; ++i) {
+    if (i == 3) {
+      CHECK(unsettled[i].is_null());
+    } else {
+      CHECK(unsettled[i] == 0.001);
+    }
+  }
+  CHECK_FALSE(has(report_table(report), "by tenths"));
+  fill_tenth(report, 3, 1, 1ms);
+  CHECK(
+      has(report_table(report), "\np99 by tenths       1.00ms in the median tenth of the time, 1.00ms in the worst\n"));
+
+  report.counted.slices_whole = 2;  // a run that ended early
+  CHECK(Json::parse(report_json(report))["slices_p99"].size() == 2);
+  CHECK_FALSE(has(report_table(report), "by tenths"));
+  report.counted.slices_whole = 0;
+  CHECK(Json::parse(report_json(report))["slices_p99"] == Json::array());
+  for (const LoadMode mode : {LoadMode::stream, LoadMode::idle}) {
+    report.plan.mode = mode;
+    CHECK(Json::parse(report_json(report))["slices_p99"].is_null());
+  }
+}
+
+TEST_CASE("one bad tenth is told from a tail") {
+  const std::string table = report_table(report_by_tenths(2ms, 8ms));
+  CHECK(has(table, "2.00ms in the median tenth of the time, 8.00ms in the worst"));
 }
 
 TEST_CASE("a tool that was the bottleneck says so") {
@@ -161,6 +217,26 @@ TEST_CASE("two reports are told apart by more than they wavered, or not") {
   BenchReport other = report_with(10);
   other.plan.connections = 7;
   CHECK(has(comparison_table(a, read(other, "d.json")), "weren't asked for the same"));
+}
+
+TEST_CASE("the median tenth is compared where both reports have it") {
+  const auto read = [](const std::string& json) {
+    auto compared = read_report("x.json", json);
+    if (!compared) FAIL(compared.error().message);
+    return *compared;
+  };
+  const std::string now = report_json(report_by_tenths(2ms, 80ms));
+  Json old = Json::parse(now);
+  old.erase("slices_p99");
+  Json unsettled = Json::parse(now);
+  unsettled["slices_p99"][4] = nullptr;
+  const std::string table = comparison_table(read(now), read(report_json(report_by_tenths(4ms, 4ms))));
+  CHECK(has(table, "\np99 median tenth        2.00ms        4.00ms     2.000\n"));
+  for (const Json& other : {old, unsettled}) {
+    CHECK_FALSE(has(comparison_table(read(now), read(other.dump())), "tenth"));
+    CHECK_FALSE(has(comparison_table(read(other.dump()), read(now)), "tenth"));
+    CHECK(has(comparison_table(read(other.dump()), read(now)), "\nlatency p99 "));
+  }
 }
 
 TEST_CASE("a file that is no report is refused by name") {

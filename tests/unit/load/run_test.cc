@@ -171,6 +171,7 @@ TEST_CASE("streams go up, down and both ways") {
     CHECK((report.total.bytes_sent > 1'000'000) == (direction != Direction::down));
     CHECK((report.total.bytes_received > 1'000'000) == (direction != Direction::up));
     CHECK(report.slices_whole == load_slices);
+    CHECK(report.slice_latency[0].count() == 0);  // a stream has none
   }
 }
 
@@ -221,6 +222,26 @@ TEST_CASE("a dead target ends the run early, and is not hammered") {
   CHECK(report.errors.total() >= 4);
   CHECK(report.errors.total() < 4 * 20);
   CHECK(report.errors.last_connect_errno == ECONNREFUSED);
+}
+
+TEST_CASE("each tenth of the time has the latencies of the requests that were answered in it") {
+  for (const unsigned threads : {1U, 2U}) {
+    const auto serve = backend(ServeKind::answer);
+    LoadPlan plan = plan_for(LoadMode::echo, *serve);
+    plan.threads = threads;
+    plan.warmup = 20ms;
+    plan.duration = 100ms;
+    const RunReport report = run_of(plan);
+    REQUIRE(report.slices_whole == load_slices);
+    std::uint64_t all = 0;
+    for (std::size_t i = 0; i < load_slices; ++i) {
+      CHECK(report.slice_latency[i].count() == report.slices[i]);
+      CHECK(report.slice_latency[i].max() <= report.latency.max());
+      all += report.slice_latency[i].count();
+    }
+    CHECK(all > 0);
+    CHECK(all <= report.latency.count());
+  }
 }
 
 TEST_CASE("a request without an answer times out, and the connection is opened anew") {
