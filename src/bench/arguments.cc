@@ -180,7 +180,9 @@ class Parser {
   void add_pace(CLI::App* mode) {
     mode->add_option("-r,--rate", texts_.rate, "Open loop: so many requests a second in all, whatever the answers do")
         ->type_name("R");
-    mode->add_option("--requests", texts_.requests, "End after so many requests, or with the duration")->type_name("N");
+    mode->add_option("--requests", texts_.requests,
+                     "End after so many requests, answered or failed, or with the duration")
+        ->type_name("N");
   }
   void add_sizes(CLI::App* mode) {
     mode->add_option("--request", texts_.request, "Bytes of a request, at least 8 (64)")->type_name("SIZE");

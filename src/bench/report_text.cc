@@ -197,6 +197,11 @@ std::vector<std::string> cautions(const BenchReport& report) {
         "used; latencies hold that wait too",
         busy * 100, wait * 100));
   }
+  if (counted.ending == LoadEnding::requests_done && counted.total.requests < report.plan.requests_max) {
+    found.push_back(fmt::format(
+        "{} of {} requests were answered: one that fails, or whose connect fails, counts, and isn't tried again",
+        count_text(counted.total.requests), count_text(report.plan.requests_max)));
+  }
   if (counted.unsent > 0) {
     found.push_back(fmt::format(
         "{} requests were due and not sent when the time was over: the target can't keep that rate, and the "

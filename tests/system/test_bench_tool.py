@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import time
 
@@ -116,6 +117,25 @@ def test_connect_opens_a_connection_for_each_request(serve, load):
     backend.signal(signal.SIGTERM)
     assert backend.wait() == 0
     assert "accepted 500, requests 500" in backend.output()
+
+
+def test_a_run_of_n_requests_is_over_when_n_were_tried(bench, network, place, serve, load):
+    dead = fresh_address(place).text
+    done = bench.run([TOOL, "connect", dead, "--requests", "100"], place=place, status=1)
+    assert f"nothing could connect to {dead}: Connection refused (100 attempts)" in done.stderr
+    if network.why_loopback or not shutil.which("nft"):
+        pytest.skip(network.why_loopback or "nft isn't there")
+    _, address = serve("answer")
+    rules = ("table inet usher_test { chain input { type filter hook input priority 0\n"
+             f"tcp dport {address.rpartition(':')[2]} tcp flags & (syn | ack) == syn numgen inc mod 3 == 2 reject with tcp reset\n}}\n}}\n")
+    bench.path("rules").write_text(rules)
+    bench.run(["nft", "-f", bench.path("rules")], place=place)
+    try:
+        report = load("connect", address, "--requests", "100", status=1)
+    finally:
+        bench.run(["nft", "delete", "table", "inet", "usher_test"], place=place)
+    assert report["total"]["requests"] == 67 and report["errors"]["connect_refused"] == report["errors"]["total"] == 33
+    assert "67 of 100 requests were answered" in report["stderr"] and "33 connects were refused" in report["stderr"]
 
 
 @pytest.mark.sanitized

@@ -162,6 +162,16 @@ TEST_CASE("one bad tenth is told from a tail") {
   CHECK(has(table, "2.00ms in the median tenth of the time, 8.00ms in the worst"));
 }
 
+TEST_CASE("a run of N requests says how many of them were answered, where not all were") {
+  BenchReport report = report_with(10'000);
+  report.plan.requests_max = 10'010;
+  report.counted.ending = LoadEnding::requests_done;
+  CHECK(cautions(report).empty());
+  report.counted.total.requests -= 3'337;
+  REQUIRE(cautions(report).size() == 1);
+  CHECK(has(cautions(report)[0], "6,673 of 10,010 requests were answered"));
+}
+
 TEST_CASE("a tool that was the bottleneck says so") {
   BenchReport report = report_with(10'000);
   CHECK(cautions(report).empty());

@@ -224,6 +224,60 @@ TEST_CASE("a dead target ends the run early, and is not hammered") {
   CHECK(report.errors.last_connect_errno == ECONNREFUSED);
 }
 
+TEST_CASE("a run of N requests ends when N were tried, though every connect is refused") {
+  const Silent dead(-1);
+  for (const unsigned threads : {1U, 2U}) {
+    LoadPlan plan;
+    plan.mode = LoadMode::connect;
+    plan.requests_per_connection = 1;
+    plan.target = dead.address;
+    plan.connections = 50;
+    plan.threads = threads;
+    plan.warmup = Duration::zero();
+    plan.requests_max = 100;
+    plan.duration = 30s;
+    const RunReport report = run_of(plan);
+    CHECK(report.total.requests == 0);
+    CHECK(report.errors[LoadError::connect_refused] == 100);
+    CHECK(report.errors.total() == 100);
+    CHECK(report.ending == LoadEnding::requests_done);
+  }
+}
+
+TEST_CASE("a request whose connect fails was tried, and isn't tried again") {
+  for (const LoadMode mode : {LoadMode::connect, LoadMode::http}) {
+    for (const double rate : {0.0, 5000.0}) {
+      const auto serve = backend(mode == LoadMode::http ? ServeKind::http : ServeKind::answer);
+      LoadPlan plan = plan_for(mode, *serve);
+      plan.requests_per_connection = 1;
+      plan.rate = rate;
+      plan.requests_max = 100;
+      // Every third connect fails: that source isn't ours.
+      plan.sources = {Endpoint::ipv4(INADDR_LOOPBACK + 1, 0), Endpoint::ipv4(INADDR_LOOPBACK + 2, 0),
+                      *Endpoint::parse_ip("192.0.2.1", 0)};
+      const RunReport report = run_of(plan);
+      serve->stop();
+      CAPTURE(static_cast<int>(mode), rate);
+      CHECK(report.ending == LoadEnding::requests_done);
+      CHECK(report.errors[LoadError::local] == 33);
+      CHECK(report.errors.total() == 33);
+      CHECK(report.total.requests == 67);
+      CHECK(serve->counts().requests == 67);
+    }
+  }
+}
+
+TEST_CASE("where connections stay open, a connect that fails is no request") {
+  const auto serve = backend(ServeKind::answer);
+  LoadPlan plan = plan_for(LoadMode::echo, *serve);
+  plan.sources = {loopback, *Endpoint::parse_ip("192.0.2.1", 0)};
+  plan.requests_max = 100;
+  const RunReport report = run_of(plan);
+  CHECK(report.ending == LoadEnding::requests_done);
+  CHECK(report.total.requests == 100);
+  CHECK(report.errors[LoadError::local] >= 4);  // of eight connections; they try again
+}
+
 TEST_CASE("each tenth of the time has the latencies of the requests that were answered in it") {
   for (const unsigned threads : {1U, 2U}) {
     const auto serve = backend(ServeKind::answer);
