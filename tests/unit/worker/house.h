@@ -169,9 +169,7 @@ class House {
   Worker& worker() { return *worker_; }
   Shared& shared() { return shared_; }
   std::uint64_t closed(Outcome outcome) { return sheet_.listener(0).closed[static_cast<std::size_t>(outcome)].get(); }
-  bool ends_with(Outcome outcome, std::uint64_t count = 1) {
-    return eventually([&] { return closed(outcome) == count; });
-  }
+  bool ends_with(Outcome outcome, std::uint64_t count = 1) { return eventually([&] { return closed(outcome) == count; }); }
   Sheet& sheet() { return sheet_; }
 
  private:
@@ -181,8 +179,7 @@ class House {
   std::unique_ptr<Worker> worker_;
 };
 
-/// One connection of the worker; not open where none came. Asserts nothing, so a thread of a test may call it: Catch2's macros may
-/// only be used by one thread at a time.
+/// One connection of the worker, or none. Asserts nothing, so a test's thread may call it: Catch2's macros are for one thread at a time.
 inline Fd try_accept(const Listening& backend) {
   return readable(backend.socket) ? Fd(::accept(backend.socket.number(), nullptr, nullptr)) : Fd();
 }
