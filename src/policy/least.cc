@@ -96,7 +96,7 @@ class Least final : public Tier {
   void hear(const Gate& gate) const noexcept {
     const FallLog& falls = gate.board().falls();
     const std::uint64_t end = falls.end();
-    const Basis basis{gate.board().epoch(), gate.health(), Score::moment()};
+    const Basis basis{gate.board().epoch(), gate.health(), Score::moment(gate.now(), basis_.moment)};
     bool anew = basis != basis_ || end - heard_ > size();
     for (; !anew && heard_ != end; ++heard_) {
       const std::optional<BackendId> fallen = falls.at(heard_);
@@ -123,7 +123,7 @@ class Least final : public Tier {
     };
     const std::size_t places = std::min(order.size(), ordered_count_max);
     const std::uint64_t salt = rng();
-    const Duration moment = Score::moment();
+    const Duration moment = Score::moment(gate.now(), Duration::zero());
     std::array<Place, ordered_count_max> best;
     std::size_t held = 0;
     for (std::uint32_t position = 0; position < size(); ++position) {

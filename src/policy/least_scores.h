@@ -1,8 +1,6 @@
 // Scores of least_connections and least_latency, as keys that compare.
 #pragma once
 
-#include <time.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -27,7 +25,7 @@ inline double load_of(const BackendCell& cell, double per_weight) noexcept {
 /// Sessions, and the one to come, over weight.
 struct ConnectionsScore {
   static constexpr Watch watch = Watch::load;
-  static Duration moment() noexcept { return Duration::zero(); }
+  static Duration moment(TimePoint, Duration) noexcept { return Duration::zero(); }
   static double of(const BackendCell& cell, double per_weight, Duration) noexcept { return load_of(cell, per_weight); }
 };
 
@@ -37,11 +35,11 @@ struct LatencyScore {
   static constexpr Watch watch = Watch::load_and_latency;
 
   /// Latencies are aged to this moment, and scores of one moment compare. It goes by tenths of a second, a hundredth of
-  /// what forgetting takes, so that scores live long enough to be worth keeping.
-  static Duration moment() noexcept {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);  // Clock's time as of the last tick, at a fifth of the price
-    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec) / step_ns * step_ns;
+  /// what forgetting takes, so that scores live long enough to be worth keeping. It never goes back behind `known`, the
+  /// moment that was used before: workers' turns begin at different times, and would sort in turns around each step.
+  static Duration moment(TimePoint now, Duration known) noexcept {
+    const Duration since_start = now.time_since_epoch();
+    return since_start - known < step ? known : since_start / step * step;
   }
   static double of(const BackendCell& cell, double per_weight, Duration moment) noexcept {
     const double load = load_of(cell, per_weight);
@@ -53,7 +51,7 @@ struct LatencyScore {
   }
 
  private:
-  static constexpr Duration::rep step_ns = 100'000'000;
+  static constexpr Duration step = std::chrono::milliseconds(100);
   static constexpr double unknown_and_busy_ns = 1e18;  // thirty years: behind whatever was measured
 };
 

@@ -18,13 +18,13 @@ class TieredPicker final : public Picker {
   TieredPicker(const Board& board, double panic_threshold, std::vector<std::unique_ptr<const Tier>> tiers)
       : board_(board), panic_threshold_(panic_threshold), tiers_(std::move(tiers)) {}
 
-  std::size_t pick(std::uint64_t key, Rng& rng, std::span<std::uint32_t> order) const noexcept override {
+  std::size_t pick(std::uint64_t key, TimePoint now, Rng& rng, std::span<std::uint32_t> order) const noexcept override {
     if (order.empty()) return 0;
     std::optional<Turn> turn = first_turn();
     while (turn) {
       const Tier& tier = tier_at(turn->place);
       Order found(order);
-      tier.pick(Gate(board_, turn->health), key, rng, found);
+      tier.pick(Gate(board_, turn->health, now), key, rng, found);
       for (std::uint32_t& position : found.positions()) position = tier.entries()[position].index;
       if (found.count() > 0) return found.count();
       turn = next_turn(turn->place + 1);  // its backends are all full, which the epoch doesn't tell

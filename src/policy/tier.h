@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "usher/base/clock.h"
 #include "usher/base/rng.h"
 #include "usher/policy/backend.h"
 #include "usher/policy/board.h"
@@ -32,10 +33,11 @@ struct Seat {
 class Gate {
  public:
   enum class Health { required, ignored };
-  Gate(const Board& board, Health health) noexcept : board_(board), health_(health) {}
+  Gate(const Board& board, Health health, TimePoint now) noexcept : board_(board), health_(health), now_(now) {}
 
   [[nodiscard]] const Board& board() const noexcept { return board_; }
   [[nodiscard]] Health health() const noexcept { return health_; }
+  [[nodiscard]] TimePoint now() const noexcept { return now_; }
   [[nodiscard]] const BackendCell& cell(const Entry& entry) const noexcept { return board_[entry.id]; }
   [[nodiscard]] bool admits(const Entry& entry) const noexcept {
     const BackendCell& it = board_[entry.id];
@@ -47,6 +49,7 @@ class Gate {
  private:
   const Board& board_;
   Health health_;
+  TimePoint now_;
 };
 
 /// The candidates found so far, as positions in the tier; each at most once.

@@ -91,7 +91,7 @@ void Loop::choose(std::uint32_t slot, const Endpoint& client, const Endpoint& de
   const PoolPlan& pool = *plans_[session.listener]->pool;
   std::array<std::uint32_t, connect_attempts_max> order{};
   const std::uint64_t key = pool.keyed ? key_of(client, pool.hash_key) : 0;
-  const std::size_t count = pool.picker->pick(key, rng_, std::span(order).first(pool.connect_attempts));
+  const std::size_t count = pool.picker->pick(key, now_, rng_, std::span(order).first(pool.connect_attempts));
   if (count == 0) return terminate(slot, Outcome::no_backend);
   const auto dial_slot = dials_.acquire();
   if (!dial_slot) return terminate(slot, Outcome::internal);  // there is a Dial for every session

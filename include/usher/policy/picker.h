@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "usher/base/clock.h"
 #include "usher/base/rng.h"
 #include "usher/policy/backend.h"
 #include "usher/policy/board.h"
@@ -31,11 +32,12 @@ class Picker {
   /// least_connections: whoever may be used had, at some moment of this call (each at its own), no fewer sessions by weight
   /// than the first has when it is looked at (loads that differ by less than one part in 16 million are the same); a session
   /// is gone when Board::leave has returned. What other workers do behind those moments isn't seen. least_latency: the same of
-  /// its scores, which age by steps of a tenth of a second.
+  /// its scores, which age by steps of a tenth of a second: to the step that `now` is in, or to a later one that a caller before
+  /// has come to. `now` is Clock's, as of the caller's own turn: it isn't read here, which would be a good part of a pick's price.
   ///
   /// Panic is a tier's own: its share of healthy among enabled backends (of weight above 0) is below panic_threshold,
   /// strictly. A tier with no healthy backend serves only when no tier with a healthy one can, and only in panic.
-  virtual std::size_t pick(std::uint64_t key, Rng& rng, std::span<std::uint32_t> order) const noexcept = 0;
+  virtual std::size_t pick(std::uint64_t key, TimePoint now, Rng& rng, std::span<std::uint32_t> order) const noexcept = 0;
 
  protected:
   Picker() = default;

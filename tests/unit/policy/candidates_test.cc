@@ -15,7 +15,7 @@ namespace {
 
 std::set<std::uint32_t> all_candidates(const Picker& picker, std::size_t backends, Rng& rng) {
   std::vector<std::uint32_t> order(backends + 1);
-  const std::size_t count = picker.pick(rng(), rng, order);
+  const std::size_t count = picker.pick(rng(), Clock::now(), rng, order);
   std::set<std::uint32_t> found(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count));
   REQUIRE(found.size() == count);
   return found;
@@ -68,7 +68,7 @@ TEST_CASE("an empty pool has no candidates, nor has an empty order") {
   Rng rng(1);
   CHECK_FALSE(test::first(*Pool(0, 100).picker(algorithm), 1, rng));
   const Pool pool(3, 100);
-  CHECK(pool.picker(algorithm)->pick(1, rng, {}) == 0);
+  CHECK(pool.picker(algorithm)->pick(1, Clock::now(), rng, {}) == 0);
 }
 
 TEST_CASE("weight 0 gets nothing, also where all weigh 0, and also in panic") {
@@ -161,7 +161,7 @@ TEST_CASE("in random pools the candidates are exactly those that the contract na
       const auto expected = usable(pool, panic_threshold);
       REQUIRE(all_candidates(*picker, weights.size(), rng) == expected);
       std::array<std::uint32_t, 3> order{};
-      const std::size_t count = picker->pick(rng(), rng, order);
+      const std::size_t count = picker->pick(rng(), Clock::now(), rng, order);
       REQUIRE(count == std::min<std::size_t>(3, expected.size()));
       for (std::size_t at = 0; at < count; ++at) REQUIRE(expected.contains(order[at]));
       REQUIRE(std::set(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count)).size() == count);

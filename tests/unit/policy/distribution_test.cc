@@ -102,7 +102,7 @@ TEST_CASE("round_robin: retries after a dead backend's dial don't all go to its 
   std::vector<std::uint64_t> second(10, 0);
   std::array<std::uint32_t, 2> order{};
   for (int pick = 0; pick < 100'000; ++pick) {
-    REQUIRE(picker->pick(0, rng, order) == 2);
+    REQUIRE(picker->pick(0, Clock::now(), rng, order) == 2);
     if (order[0] == 4) ++second[order[1]];
   }
   std::vector<std::uint32_t> others(10, 1);

@@ -71,8 +71,8 @@ TEST_CASE("a key has one home, whatever else the worker does") {
   std::array<std::uint32_t, 5> order_a{};
   std::array<std::uint32_t, 5> order_b{};
   for (std::uint64_t key = 0; key < 1'000; ++key) {
-    REQUIRE(picker->pick(key, a, order_a) == 5);
-    REQUIRE(picker->pick(key, b, order_b) == 5);
+    REQUIRE(picker->pick(key, Clock::now(), a, order_a) == 5);
+    REQUIRE(picker->pick(key, Clock::now(), b, order_b) == 5);
     REQUIRE(order_a == order_b);
   }
 }

@@ -115,7 +115,7 @@ TEST_CASE("least_connections: the next candidates are the next best") {
   for (std::size_t at = 0; at < 20; ++at) pool.set_active(at, static_cast<std::uint32_t>((at * 7) % 20));
   std::array<std::uint32_t, 5> order{};
   Rng rng(1);
-  REQUIRE(pool.picker(Algorithm::least_connections)->pick(0, rng, order) == 5);
+  REQUIRE(pool.picker(Algorithm::least_connections)->pick(0, Clock::now(), rng, order) == 5);
   for (std::uint32_t at = 0; at < 5; ++at) CHECK(pool.cell(order[at]).active == at);
 }
 
@@ -128,13 +128,13 @@ TEST_CASE("least_latency: latency times load over weight decides") {
   pool.board.note_latency(BackendId{1}, 1ms, now);
   pool.board.note_latency(BackendId{2}, 20ms, now);
   std::array<std::uint32_t, 3> order{};
-  REQUIRE(picker->pick(0, rng, order) == 3);
+  REQUIRE(picker->pick(0, now, rng, order) == 3);
   CHECK(order == std::array<std::uint32_t, 3>{1, 0, 2});
   pool.set_active(1, 9);  // 10 ms
-  REQUIRE(picker->pick(0, rng, order) == 3);
+  REQUIRE(picker->pick(0, now, rng, order) == 3);
   CHECK(order == std::array<std::uint32_t, 3>{0, 1, 2});
   pool.backends[2].weight = 1'000;  // 2 ms, by a weight ten times as large
-  REQUIRE(pool.picker(Algorithm::least_latency)->pick(0, rng, order) == 3);
+  REQUIRE(pool.picker(Algorithm::least_latency)->pick(0, now, rng, order) == 3);
   CHECK(order == std::array<std::uint32_t, 3>{2, 0, 1});
 }
 

@@ -58,9 +58,9 @@ struct Pool {
 };
 
 /// The first candidate, or nothing.
-inline std::optional<std::uint32_t> first(const Picker& picker, std::uint64_t key, Rng& rng) {
+inline std::optional<std::uint32_t> first(const Picker& picker, std::uint64_t key, Rng& rng, TimePoint now = Clock::now()) {
   std::array<std::uint32_t, 3> order{};
-  if (picker.pick(key, rng, order) == 0) return std::nullopt;
+  if (picker.pick(key, now, rng, order) == 0) return std::nullopt;
   return order[0];
 }
 

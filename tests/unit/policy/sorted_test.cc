@@ -26,7 +26,7 @@ Load load(Pool& pool, std::size_t at) { return {pool.cell(at).active + std::uint
 /// The first three are three lightest of all that are ready, in order.
 void require_lightest(Pool& pool, const Picker& picker, Rng& rng) {
   std::array<std::uint32_t, 3> order{};
-  const std::size_t count = picker.pick(0, rng, std::span(order).first(1 + rng.below(3)));
+  const std::size_t count = picker.pick(0, Clock::now(), rng, std::span(order).first(1 + rng.below(3)));
   std::vector<Load> loads;
   for (std::size_t at = 0; at < pool.backends.size(); ++at) {
     if (pool.board.ready(pool.backends[at].id)) loads.push_back(load(pool, at));
@@ -212,8 +212,40 @@ TEST_CASE("least_latency: what is known of a backend ages though nothing falls m
   pool.board.note_latency(BackendId{0}, 900us, start + 1min);  // of a later time, so that it stays as it is
   pool.board.note_latency(BackendId{1}, 1'005us, start);
   Rng rng(1);
-  REQUIRE(test::first(*picker, 0, rng) == 0U);
+  REQUIRE(test::first(*picker, 0, rng, start) == 0U);
   pool.board.note_latency(BackendId{0}, 1'000us, start + 1min);  // up: nobody is told
-  std::this_thread::sleep_until(start + 300ms);  // two steps of the clock at least: 2 % of the other's are forgotten
-  CHECK(test::first(*picker, 0, rng) == 1U);
+  CHECK(test::first(*picker, 0, rng, start + 300ms) == 1U);  // two steps of the clock at least: 2 % of the other's are forgotten
+  CHECK(test::first(*picker, 0, rng, start) == 1U);          // a worker whose turn began earlier sorts nothing back
+}
+
+TEST_CASE("least_latency: when threads that picked by clocks of their own have stopped, nothing was missed") {
+  const std::uint32_t seed = Catch::getSeed();
+  CAPTURE(seed);
+  Rng rng(seed);
+  constexpr std::uint32_t count = 100;
+  Pool pool(count, 100);
+  const auto picker = pool.picker(Algorithm::least_latency);
+  const TimePoint start = Clock::now();
+  for (std::uint32_t at = 0; at < count; ++at) pool.board.note_latency(BackendId{at}, 10ms, start);
+  for (int round = 0; round < 50; ++round) {
+    {
+      std::vector<std::jthread> threads;
+      for (int thread = 0; thread < 4; ++thread) {
+        threads.emplace_back([&, mine = Rng(rng()), now = start + 1s * round + 33ms * thread]() mutable {
+          for (int session = 0; session < 200; ++session) {
+            now += 1ms * static_cast<std::int64_t>(mine.below(5));
+            const BackendId chosen = pool.backends[*test::first(*picker, 0, mine, now)].id;
+            pool.board.enter(chosen);
+            pool.board.note_latency(chosen, 1us * static_cast<std::int64_t>(100 + mine.below(20'000)), now);
+            if (mine.below(4) != 0) pool.board.leave(chosen);
+          }
+        });
+      }
+    }
+    const TimePoint now = start + 1s * (round + 1);
+    const std::uint32_t chosen = test::first(*picker, 0, rng, now).value();
+    double best = latency_score(pool, 0, now);
+    for (std::size_t at = 1; at < count; ++at) best = std::min(best, latency_score(pool, at, now));
+    REQUIRE(latency_score(pool, chosen, now) <= best * 1.03);
+  }
 }
