@@ -35,7 +35,8 @@ struct Pool {
       board.set_enabled(backend.id, true);
       board.set_healthy(backend.id, true);
       board[backend.id].active = static_cast<std::uint32_t>(rng.below(50));
-      board.note_latency(backend.id, Duration(100'000 + static_cast<Duration::rep>(rng.below(900'000))), Clock::now());
+      const Duration ago(rng.below(5'000'000'000));  // so that something is forgotten of each
+      board.note_latency(backend.id, Duration(100'000 + static_cast<Duration::rep>(rng.below(900'000))), Clock::now() - ago);
     }
   }
   Board board;
