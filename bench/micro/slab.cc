@@ -1,10 +1,15 @@
-// What a slot of the Slab costs: taken, found again by its generation, given back; and a walk over all of them.
+// What a slot of the Slab costs: taken, found again by its generation, given back; a walk over all; and pages of other sizes under it.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "micro.h"
+#include "slab/region.h"
 #include "usher/base/rng.h"
 #include "usher/base/slab.h"
 
@@ -64,5 +69,45 @@ void walk(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * in_use);
 }
 BENCHMARK(walk)->ArgName("in_use")->Arg(1'000)->Arg(100'000)->Unit(benchmark::kMicrosecond);
+
+/// A session as a completion finds it, in an order that nobody foresees: its mark compared, its first cache line read, its second
+/// written. Each tells which is the next, so that nothing of a miss hides behind the next one. Laid out as Slab has it, in pages
+/// of one kind or another; usher's own are ordinary ones.
+void touch(benchmark::State& state, micro::Pages pages) {
+  const auto in_use = static_cast<std::uint32_t>(state.range(0));
+  const auto slots = micro::Region::map(in_use * sizeof(Slot), pages);
+  if (!slots) return micro::not_here(state, slots.error().message);
+  const auto marks = micro::Region::map(in_use * sizeof(std::uint64_t), pages);
+  if (!marks) return micro::not_here(state, marks.error().message);
+  const std::span slot(static_cast<Slot*>(slots->start()), in_use);
+  const std::span mark(static_cast<std::uint64_t*>(marks->start()), in_use);
+  // One circle through all of them (Sattolo, 1986).
+  Rng rng(1);
+  for (std::uint32_t i = 0; i < in_use; ++i) slot[i].words[0] = i;
+  for (std::uint32_t i = in_use - 1; i > 0; --i) std::swap(slot[i].words[0], slot[rng.below(i)].words[0]);
+  for (std::uint32_t i = 0; i < in_use; ++i) mark[i] = slot[i].words[0];
+
+  const auto huge_bytes = slots->huge_bytes();
+  if (!huge_bytes) return micro::broken(state, huge_bytes.error().message);
+  const bool as_wished = (pages == micro::Pages::ordinary) == (*huge_bytes == 0);
+  if (!as_wished) return micro::not_here(state, "the kernel gave pages of another size than it was asked for");
+  if (pages != micro::Pages::ordinary) {
+    state.SetLabel(fmt::format("{} % of it in huge pages", std::min<std::size_t>(100, *huge_bytes * 100 / slot.size_bytes())));
+  }
+
+  std::uint64_t at = 0;
+  for (auto _ : state) {
+    Slot& mine = slot[at];
+    if (mark[at] != mine.words[0]) return micro::broken(state, "a mark isn't its slot's");
+    ++mine.words[8];
+    at = mine.words[0];
+  }
+  std::uint64_t touched = 0;
+  for (const Slot& each : slot) touched += each.words[8];
+  if (touched != static_cast<std::uint64_t>(state.iterations())) micro::broken(state, "a touch was lost");
+}
+BENCHMARK_CAPTURE(touch, ordinary_pages, micro::Pages::ordinary)->ArgName("in_use")->Arg(100'000);
+BENCHMARK_CAPTURE(touch, advised_huge_pages, micro::Pages::advised)->ArgName("in_use")->Arg(100'000);
+BENCHMARK_CAPTURE(touch, set_aside_huge_pages, micro::Pages::set_aside)->ArgName("in_use")->Arg(100'000);
 
 }  // namespace
