@@ -1,6 +1,6 @@
 // The main of every micro-benchmark program: Google Benchmark's, and an exit status that tells.
 //
-//   0   everything that this machine can run was run
+//   0   everything that this machine can run was run, or, with --benchmark_list_tests, listed
 //   1   a benchmark reported an error, or none was run
 //   2   an option that nobody knows
 //   77  this machine can run none of those that were asked for
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // as usher itself: splice(2) raises it
   using Reporter = benchmark::ConsoleReporter;
   CountingReporter reporter(::isatty(STDOUT_FILENO) == 1 ? Reporter::OO_ColorTabular : Reporter::OO_Tabular);
-  benchmark::RunSpecifiedBenchmarks(&reporter);
+  const std::size_t chosen = benchmark::RunSpecifiedBenchmarks(&reporter);
   benchmark::Shutdown();
   if (reporter.bad != 0) {
     std::fprintf(stderr, "%s: %zu failed\n", argv[0], reporter.bad);
@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   }
   if (reporter.good != 0) return 0;
   if (reporter.not_here != 0) return 77;
+  if (chosen != 0) return 0;  // they were only listed
   std::fprintf(stderr, "%s: nothing was run\n", argv[0]);
   return 1;
 }
