@@ -117,7 +117,7 @@ def targets(results):
 def late_share(scenario, name):
     """The share of requests, in an open loop, whose turn came while every connection was busy."""
     mine = [one for one in scenario["measurements"] if one["contender"] == name]
-    units = sum(one["units"] for one in mine)
+    units = sum(one["latency"].get("count") or one["units"] for one in mine)  # late ones aren't counted in the warm-up
     return sum(one["late_sends"] or 0 for one in mine) / units if units else 0.0
 
 

@@ -81,6 +81,12 @@ def test_latency_at_full_load_is_not_shown(results):
     assert "p99" not in report.step_table(scenario, analysis.steps(scenario, results["contenders"])[0], results["contenders"])
 
 
+def test_late_requests_are_a_share_of_those_that_were_measured(results):
+    for one in results["scenarios"][1]["measurements"]:
+        one["units"], one["latency"]["count"], one["late_sends"] = 1200, 1000, 10
+    assert analysis.late_share(results["scenarios"][1], "usher") == pytest.approx(0.01)
+
+
 def test_charts_are_xml_and_the_same_twice(results, tmp_path):
     pytest.importorskip("matplotlib", reason="python3-matplotlib isn't installed")
     results["scenarios"].append(results["scenarios"][0] | {"name": "another"})
