@@ -7,9 +7,14 @@ from .report import CPU_UNITS, figure
 INK = "#7a8490"
 FAINT = "#8b949e"
 FAINT_ALPHA = 0.25
+ON_BARS = "#10151b"  # what is drawn on a bar stands out from every colour below, whatever the page
+ON_BARS_ALPHA = 0.7
+WHISKER_SHARE_MIN = 0.01  # of the picture's width; a shorter one would only be a blot
 COLOURS = {"usher": "#2f81f7", "haproxy": "#d9822b", "nginx": "#3fa660", "nftables": "#a371d8", "direct": "#8b949e"}
 VARIANT_COLOURS = ("#2f81f7", "#1fa8c9", "#6e5bd6", "#d64f8d", "#4d9fb0")
 BAR_INCHES = 0.42
+DASHES = (0, (4, 3))
+TEXT_MARGIN = 2  # pixels around a text where no line goes
 
 
 def _pyplot():
@@ -46,6 +51,19 @@ def svg(pyplot, drawing):
     return out.getvalue()
 
 
+def whisker(axes, place, spread):
+    """From lowest to highest, dark where it lies on the bar."""
+    end = max(0.0, spread.median)
+    for first, last, colour, alpha in ((max(0.0, spread.low), end, ON_BARS, ON_BARS_ALPHA), (end, spread.high, INK, 1.0),
+                                       (spread.low, min(0.0, spread.high), INK, 1.0)):
+        if last > first:
+            axes.plot([first, last], [place, place], color=colour, alpha=alpha, linewidth=1.4, solid_capstyle="butt")
+    for at in (spread.low, spread.high):
+        inside = 0 < at < end
+        axes.plot([at], [place], "|", color=ON_BARS if inside else INK, alpha=ON_BARS_ALPHA if inside else 1.0, markersize=7,
+                  markeredgewidth=1.4)
+
+
 def bars(pyplot, title, label, rows, palette):
     """Horizontal bars of (name, Spread), shortest first, with whiskers from lowest to highest."""
     rows = sorted(rows, key=lambda row: row[1].median, reverse=True)
@@ -55,16 +73,16 @@ def bars(pyplot, title, label, rows, palette):
     reach = max([spread.high for _, spread in rows] + [1e-12])
     axes.barh(names, [max(0.0, value) for value in middles], color=[palette[name] for name in names], height=0.62)
     for place, (_, spread) in enumerate(rows):
-        if spread.count > 1:
-            axes.plot([spread.low, spread.high], [place, place], color=INK, linewidth=1.4, solid_capstyle="butt")
-            axes.plot([spread.low, spread.high], [place, place], "|", color=INK, markersize=7, markeredgewidth=1.4)
+        if spread.high - spread.low > reach * WHISKER_SHARE_MIN:
+            whisker(axes, place, spread)
         axes.text(max(spread.high, spread.median, 0) + reach * 0.015, place, figure(spread.median), va="center", color=INK)
     axes.set_xlim(min(0.0, *(spread.low for _, spread in rows)), reach * 1.14)
     axes.set_title(title, pad=10)
     axes.set_xlabel(label)
     axes.set_xticks([])  # every bar has its figure
     axes.tick_params(length=0)
-    axes.spines["bottom"].set_visible(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.axvline(0, color=FAINT, alpha=FAINT_ALPHA, linewidth=0.8)  # a whisker may go below nothing
     return svg(pyplot, drawing)
 
 
@@ -133,6 +151,21 @@ def relative_added(scenario, contenders):
     return {}
 
 
+def line_beside(drawing, axes, at, values):
+    """A dashed vertical line with gaps where it would run through one of `values` (place, text), or touch it."""
+    drawing.canvas.draw()  # only now is it known how wide a text is
+    to_axes = axes.transData.inverted()
+    low, high = axes.get_ylim()
+    start = low
+    for place, text in sorted(values, key=lambda pair: pair[0]):
+        box = text.get_window_extent().padded(TEXT_MARGIN).transformed(to_axes)
+        if box.x0 < at < box.x1:
+            axes.plot([at, at], [start, box.y0], color=INK, linewidth=1.0, linestyle=DASHES, zorder=0)
+            start = box.y1
+    axes.plot([at, at], [start, high], color=INK, linewidth=1.0, linestyle=DASHES, zorder=0)
+    axes.set_ylim(low, high)
+
+
 def overview(pyplot, results, palette):
     """Every scenario with a target in one picture: a group of bars each, in parts of the best peer's added CPU."""
     groups = [(scenario["name"], relative_added(scenario, results["contenders"])) for scenario in results["scenarios"]
@@ -142,17 +175,17 @@ def overview(pyplot, results, palette):
         return None
     rows = [(name, one, spread) for name, bars_of in groups for one, spread in bars_of.items()]
     drawing, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.26 * len(rows) + 0.2 * len(groups)))
-    place, ticks, marked = 0.0, [], {}
+    place, ticks, marked, values = 0.0, [], {}, []
     reach = max(spread.median for _, _, spread in rows)
     for name, bars_of in reversed(groups):
         first = place
         for one, spread in sorted(bars_of.items(), key=lambda pair: pair[1].median, reverse=True):
             marked[one] = axes.barh(place, max(0.0, spread.median), color=palette[one], height=0.82)
-            axes.text(max(0.0, spread.median) + reach * 0.01, place, f"{spread.median:.2f}", va="center", color=INK, fontsize=8)
+            values.append((place, axes.text(max(0.0, spread.median) + reach * 0.012, place, f"{spread.median:.2f}", va="center", color=INK,
+                                            fontsize=8)))
             place += 1
         ticks.append(((first + place - 1) / 2, name))
         place += 0.8
-    axes.axvline(1.0, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.set_xticks([])
     axes.set_xlim(0, reach * 1.1)
@@ -160,6 +193,7 @@ def overview(pyplot, results, palette):
     axes.spines["bottom"].set_visible(False)
     axes.set_title("Added CPU, the best of HAProxy and nginx = 1", pad=10)
     axes.set_xlabel("less is better")
+    line_beside(drawing, axes, 1.0, values)
     names = [name for name in results["contenders"] if name in marked]
     axes.legend([marked[name] for name in names], names, loc="upper center", bbox_to_anchor=(0.45, -0.06), ncol=5, frameon=False,
                 labelcolor=INK, fontsize=9)

@@ -87,6 +87,21 @@ def test_late_requests_are_a_share_of_those_that_were_measured(results):
     assert analysis.late_share(results["scenarios"][1], "usher") == pytest.approx(0.01)
 
 
+def test_a_line_has_gaps_where_a_figure_stands(results):
+    pytest.importorskip("matplotlib", reason="python3-matplotlib isn't installed")
+    pyplot = charts._pyplot()
+    drawing, axes = pyplot.subplots()
+    axes.set_xlim(0, 2)
+    axes.set_ylim(0, 10)
+    values = [(place, axes.text(at, place, "0.87", va="center")) for place, at in ((2, 0.95), (5, 1.5), (8, 0.95))]
+    charts.line_beside(drawing, axes, 1.0, values)
+    pieces = [tuple(line.get_ydata()) for line in axes.lines]
+    pyplot.close(drawing)
+    assert len(pieces) == 3 and pieces[0][0] == 0 and pieces[-1][1] == 10
+    assert all(first < last for first, last in pieces)
+    assert not any(first <= place <= last for first, last in pieces for place in (2, 8)) and any(first < 5 < last for first, last in pieces)
+
+
 def test_charts_are_xml_and_the_same_twice(results, tmp_path):
     pytest.importorskip("matplotlib", reason="python3-matplotlib isn't installed")
     results["scenarios"].append(results["scenarios"][0] | {"name": "another"})
