@@ -1,7 +1,5 @@
 """The report: Markdown and JSON of one run. Everything is rendered from results.json, so a report can be made again."""
-import json
-
-from . import analysis
+from . import analysis, layout
 from .analysis import LATENCIES, own_cpu
 
 # What a unit's CPU is shown in: (factor, name).
@@ -166,5 +164,5 @@ def markdown(results):
 
 
 def write(results, folder):
-    (folder / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    (folder / "results.json").write_text(layout.dumps(results) + "\n")
     (folder / "report.md").write_text(markdown(results))

@@ -93,8 +93,8 @@ class Turn:
         after = cpu.look()
         self.contender.must_run()
         used = cpu.usage_of(self.contender.pids() or pids) - used
-        measurement = measured(report, self.scenario.unit, before, after, used)
-        measurement.update(contender=self.contender.name, round=self.number, step=step)
+        measurement = {"contender": self.contender.name, "round": self.number, "step": step,
+                       **measured(report, self.scenario.unit, before, after, used)}
         if measurement["errors"] and not self.scenario.errors_allowed:
             raise Spoiled("errors: " + ", ".join(f"{what} {count}" for what, count in measurement["errors"].items()))
         if not measurement["units"]:
