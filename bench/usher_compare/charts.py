@@ -87,9 +87,9 @@ def bars(pyplot, title, label, rows, palette):
 
 
 def latency_lines(pyplot, scenario, steps, palette):
-    """A panel for each rate: p50, p99 and p99.9 of every contender, on one logarithmic scale."""
+    """A panel for each rate: p50, both p99 and p99.9 of every contender, on one logarithmic scale."""
     drawing, panels = pyplot.subplots(1, len(steps), figsize=(2.9 * len(steps) + 1.2, 3.2), sharey=True, squeeze=False)
-    keys = [(key, label) for key, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))
+    keys = [(key, label.replace(" of the ", " of the\n")) for key, label in analysis.LATENCIES
             if any(step.latency(name, key) for step in steps for name in step.contenders)]
     marked = {}
     for axes, step in zip(panels[0], steps):

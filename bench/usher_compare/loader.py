@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 
+from . import statistics
 from .failure import Spoiled
 from .processes import LOG_TAIL_CHARACTERS, Process, ask, wait_until
 
@@ -98,6 +99,15 @@ def units_of(report, unit, part="total"):
     if unit == "GiB":
         return (counts["bytes_sent"] + counts["bytes_received"]) / 2**30
     raise ValueError(f"unknown unit {unit}")
+
+
+def median_of_slices(slices):
+    """The median of what each part of the measured time gave; None where fewer than half of them gave anything.
+
+    A processor that is taken away for some milliseconds spoils the parts that it falls into, and no other.
+    """
+    there = statistics.known(slices or [])
+    return statistics.median(there) if there and 2 * len(there) >= len(slices) else None
 
 
 def errors_of(report):

@@ -51,13 +51,13 @@ def extra_cell(spread, style):
 def step_table(scenario, step, contenders):
     factor, name = CPU_UNITS[scenario["unit"]]
     unit = scenario["unit"]
-    timed = any(step.latency(one, "p50") for one in step.contenders)
+    timed = [(key, title) for key, title in LATENCIES if any(step.latency(one, key) for one in step.contenders)]
     extras = [extra for extra in scenario["extras"] if step.has_extra(extra[0])]
     rate = "MiB/s" if unit == "GiB" else f"{unit}s/s"
     header = ["contender"]
     header += [f"added CPU ({name}/{unit})", "ratio to the best peer"] if step.added else [f"CPU of the machine ({name}/{unit})"]
     header += [f"own CPU ({name}/{unit})", rate]
-    header += ["p50 (µs)", "p99 (µs)", "p99.9 (µs)"] if timed else []
+    header += [f"{title} (µs)" for _, title in timed]
     header += [f"switches/{unit}", f"preemptions/{unit}", "errors"] + [extra[1] for extra in extras]
     rows = []
     for one in step.contenders:
@@ -71,7 +71,7 @@ def step_table(scenario, step, contenders):
             with_spread(step.spread(one, lambda m: m["cpu_per_unit"]), factor)])
         cells += [with_spread(step.spread(one, own_cpu), factor) if process else "-",
                   middle(step.spread(one, lambda m: m["rate"]), 1024 if unit == "GiB" else 1)]
-        cells += [middle(step.latency(one, key), 1e6) for key in LATENCIES] if timed else []
+        cells += [middle(step.latency(one, key), 1e6) for key, _ in timed]
         cells += [middle(step.spread(one, lambda m: m["switches_per_unit"])) if process else "-",
                   middle(step.spread(one, lambda m: m["preemptions_per_unit"])) if process else "-", step.errors(one)]
         rows.append(cells + [extra_cell(step.extra(one, key), style) for key, _, style in extras])
@@ -83,7 +83,8 @@ def variants_table(step):
     if len(ushers) < 2:
         return ""
     rows = [[one, *(with_spread(spread) for spread in step.against_first_usher(one))] for one in ushers[1:]]
-    return f"\nAgainst {ushers[0]}, round by round:\n\n" + table(["variant", "added CPU", "own CPU", "p99"], rows)
+    header = ["variant", "added CPU", "own CPU", "p99", "p99 of the median tenth"]
+    return f"\nAgainst {ushers[0]}, round by round:\n\n" + table(header, rows)
 
 
 def scenario_text(scenario, results):
@@ -127,7 +128,9 @@ Figures are medians over the rounds, with [lowest .. highest]. **Added CPU** is 
 of work, less the same work through plain IP forwarding (`direct`) in the same round. **Own CPU** is user and system time of
 the balancer's processes: less noisy, but blind to what the kernel does for them in interrupts. Ratios are formed round by
 round against the peer whose median is best; under 1 is better than that peer. Latency is shown for open loops only, counted
-from the moment when a request was due. MSG_ZEROCOPY and hardware offloads can't be seen on veth.
+from the moment when a request was due. The **p99 of the median tenth** is the p99 of each tenth of a measurement, and of
+these the median: a processor that is taken away for some milliseconds spoils one tenth of it. MSG_ZEROCOPY and hardware
+offloads can't be seen on veth.
 """
 
 

@@ -9,7 +9,7 @@ import time
 
 from . import cpu
 from .failure import Spoiled
-from .loader import LOAD_SLACK_SECONDS, Load, errors_of, seconds_word, units_of
+from .loader import LOAD_SLACK_SECONDS, Load, errors_of, median_of_slices, seconds_word, units_of
 
 
 class Scenario:
@@ -119,6 +119,9 @@ def measured(report, unit, before, after, used):
     if unit == "connection" and not latency.get("count"):
         latency = report.get("connect_latency") or {}
 
+    kept = {key: latency[key] for key in ("count", "mean", "p50", "p90", "p99", "p999", "max", "corrected") if key in latency}
+    kept["p99_median_tenth"] = median_of_slices(report.get("slices_p99"))
+
     def each(value):
         return value / units if units else math.nan
 
@@ -135,7 +138,7 @@ def measured(report, unit, before, after, used):
         "switches_per_unit": each(max(0, used.voluntary)),
         "preemptions_per_unit": each(max(0, used.involuntary)),
         "rate": units_of(report, unit, "measured") / seconds if seconds else 0.0,
-        "latency": {key: latency[key] for key in ("count", "mean", "p50", "p90", "p99", "p999", "max", "corrected") if key in latency},
+        "latency": kept,
         "open_loop": report.get("rate") is not None,
         "late_sends": report.get("late_sends", 0),
         "loader_busy_share": report.get("busy_share"),

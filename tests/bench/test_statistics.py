@@ -71,5 +71,6 @@ def test_two_ushers_are_compared_with_the_first(results):
     scenario["measurements"] += [one | {"contender": "usher-new", "cpu_per_unit": one["cpu_per_unit"] + 10e-6}
                                  for one in scenario["measurements"] if one["contender"] == "usher"]
     step, = analysis.steps(scenario, results["contenders"])
-    added_cpu, own, p99 = step.against_first_usher("usher-new")
+    added_cpu, own, p99, tenth = step.against_first_usher("usher-new")
     assert added_cpu.median == pytest.approx(22 / 12) and own.median == pytest.approx(1) and p99.median == pytest.approx(1)
+    assert tenth is None  # a run of before
