@@ -1,5 +1,5 @@
 """From raw rounds to what the report shows: pure, from the scenarios of results.json."""
-from . import statistics
+from . import statistics, stalls
 
 # What the tables show of a latency: (key, title).
 LATENCIES = (("p50", "p50"), ("p99_median_tenth", "p99 of the median tenth"), ("p99", "p99"), ("p999", "p99.9"))
@@ -129,9 +129,18 @@ def late_share(scenario, name):
     return sum(one["late_sends"] or 0 for one in mine) / units if units else 0.0
 
 
+def stall_warning(fingerprint):
+    """That this machine's processors weren't its own; None where they were, or where nobody looked."""
+    worst = max(fingerprint.get("stalls") or [], key=lambda one: one["share"], default=None)
+    if worst is None or worst["share"] <= stalls.SHARE_WARNING:
+        return None
+    return (f"before the first scenario, with nothing of this run at work, something took processors away ({stalls.text(worst)}): the p99 "
+            "of a whole run tells of the machine as much as of the contender; the p99 of the median tenth bears it better")
+
+
 def warnings(results):
     """What a reader must know before believing a figure."""
-    said = []
+    said = [one for one in [stall_warning(results["fingerprint"])] if one]
     for scenario in results["scenarios"]:
         noisy = [share for share in scenario["busy_at_rest"] if share > results["settings"]["at_rest_warning"]]
         if noisy:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from . import analysis, arguments, charts, fingerprint, plugins, report, runner
+from . import analysis, arguments, charts, fingerprint, plugins, report, runner, stalls
 from .contender import Setup
 from .failure import Failure, Spoiled, UsageError
 from .loader import program_version
@@ -172,6 +172,7 @@ def measure(given, scenarios, contenders, loader):
         results = {"tool": "bench/compare", "format": FORMAT, "fingerprint": fingerprint.take(ROOT),
                    "settings": settings_of(given, loader, descriptors_max),
                    "contenders": describe(contenders, network, directory, descriptors_max), "interrupted": False, "scenarios": []}
+        results["fingerprint"]["stalls"] = stalls.watch(given.core_pair, min(stalls.SECONDS, given.seconds))
         try:
             run_scenarios(given, scenarios, contenders, stage, results)
         except KeyboardInterrupt:

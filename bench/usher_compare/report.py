@@ -1,5 +1,5 @@
 """The report: Markdown and JSON of one run. Everything is rendered from results.json, so a report can be made again."""
-from . import analysis, layout
+from . import analysis, layout, stalls
 from .analysis import LATENCIES, own_cpu
 
 # What a unit's CPU is shown in: (factor, name).
@@ -109,6 +109,7 @@ def scenario_text(scenario, results):
 
 def fingerprint_text(results):
     fingerprint, settings = results["fingerprint"], results["settings"]
+    taken_away = "; ".join(stalls.text(one) for one in fingerprint.get("stalls") or [])
     rows = [["date", fingerprint["date"]], ["usher's tree", f"commit {fingerprint['commit']}"],
             ["kernel", f"{fingerprint['kernel']}, {fingerprint['system']}"],
             ["processor", f"{fingerprint['processor']}, {fingerprint['cores']} cores, {fingerprint['memory_gib']} GiB, "
@@ -116,6 +117,7 @@ def fingerprint_text(results):
             ["mitigations", "; ".join(f"{name}: {state}" for name, state in fingerprint["mitigations"].items()) or "none needed"],
             ["network", f"three namespaces joined by veth; {fingerprint['congestion_control']} in each"],
             ["processors", f"balancer on {settings['balancer_core']}, client and backend on {settings['other_core']}"],
+            *([["processor taken away", taken_away]] if taken_away else []),
             ["time", f"{settings['seconds']:g} s a measurement after {settings['warmup']:g} s of warm-up"],
             ["load generator", settings["loader_version"]]]
     rows.append(["command", f"`{settings['command']}`"])
