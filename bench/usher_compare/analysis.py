@@ -6,6 +6,7 @@ LATENCIES = (("p50", "p50"), ("p99_median_tenth", "p99 of the median tenth"), ("
 # What is compared between contenders, and judged by target_p99: (key, name in the targets).
 P99S = (("p99", "p99 at equal rate"), ("p99_median_tenth", "p99 of the median tenth"))
 LATE_SHARE_WARNING = 0.001
+KNEE_SHARE_WARNING = 1 / 3
 
 
 def steps_of(scenario):
@@ -138,6 +139,12 @@ def stall_warning(fingerprint):
             "of a whole run tells of the machine as much as of the contender; the p99 of the median tenth bears it better")
 
 
+def low_knees(prepared):
+    """[contender] whose knee is so far below its closed loop's limit that something disturbed the search."""
+    limits = prepared.get("closed_loop_rates", {})
+    return [name for name, rate in prepared.get("knees", {}).items() if rate < KNEE_SHARE_WARNING * limits[name]]
+
+
 def warnings(results):
     """What a reader must know before believing a figure."""
     said = [one for one in [stall_warning(results["fingerprint"])] if one]
@@ -149,6 +156,10 @@ def warnings(results):
         stolen = max((one["stolen_share"] for one in scenario["measurements"]), default=0)
         if stolen > results["settings"]["at_rest_warning"]:
             said.append(f"{scenario['name']}: the hypervisor took up to {stolen:.0%} of the processors away")
+        low = low_knees(scenario["prepared"])
+        if low:
+            said.append(f"{scenario['name']}: the knee of {', '.join(low)} was found far below the closed-loop limit, as happens on a busy "
+                        "machine: the rates may be too low to show a difference")
         late = {name: late_share(scenario, name) for name in scenario["contenders"]}
         late = {name: share for name, share in late.items() if share > LATE_SHARE_WARNING}
         if late:

@@ -11,7 +11,7 @@ SECONDS, ROUNDS = 3.0, 5
 EPILOG = """\
 examples:
   bench/compare --quick                                     a first look, in under three minutes
-  bench/compare                                             everything, for the record (about half an hour)
+  bench/compare                                             everything, for the record (about forty minutes)
   bench/compare --scenario bulk_one,bulk_many --rounds 9
   bench/compare --scenario keepalive_small --contender direct,haproxy,usher --usher base=OLD/usher --usher new=NEW/usher
   bench/compare --usher inline --usher ring --set ring:mover=ring
@@ -68,7 +68,7 @@ def parser():
     add("--contender", action="append", default=[], metavar="NAME[,NAME]", help="these only; 'usher' stands for every --usher")
     add("--quick", action="store_true",
         help=f"the core scenarios, the main contenders, {QUICK_ROUNDS} rounds of {QUICK_SECONDS:g} s: under three minutes")
-    add("--rounds", type=positive(int), metavar="N", help=f"default {ROUNDS}; 10 for short_connections")
+    add("--rounds", type=positive(int), metavar="N", help=f"default {ROUNDS}; 10 for short_connections and echo_latency")
     add("--seconds", type=positive(float), metavar="S", help=f"a measurement, without warm-up (default {SECONDS:g})")
     add("--warmup", type=positive(float), default=None, metavar="S", help="default 0.5; quick 0.3")
     add("--out", type=pathlib.Path, metavar="DIR", help="report.md, results.json and charts (default: bench/results/latest)")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from . import analysis, arguments, charts, fingerprint, plugins, report, runner, stalls
+from . import analysis, arguments, charts, fingerprint, knee, plugins, report, runner, stalls
 from .contender import Setup
 from .failure import Failure, Spoiled, UsageError
 from .loader import program_version
@@ -167,7 +167,8 @@ def measure(given, scenarios, contenders, loader):
         os.chmod(directory, 0o755)
         network = Network(*given.core_pair)
         cleanup.callback(network.close)
-        stage = runner.Stage(network, directory, loader, given.seconds, given.warmup, descriptors_max, say)
+        stage = runner.Stage(network, directory, loader, given.seconds, given.warmup, descriptors_max, say,
+                             knee.QUICK if given.quick else knee.FULL)
         cleanup.callback(stage.stop_backends)
         results = {"tool": "bench/compare", "format": FORMAT, "fingerprint": fingerprint.take(ROOT),
                    "settings": settings_of(given, loader, descriptors_max),

@@ -87,14 +87,28 @@ def variants_table(step):
     return f"\nAgainst {ushers[0]}, round by round:\n\n" + table(header, rows)
 
 
+def limits_text(prepared):
+    """What everybody can do at most, where a scenario looked for it; reports of before know no knees."""
+    limits, knees = prepared.get("closed_loop_rates"), prepared.get("knees")
+    if not limits:
+        return ""
+    if not knees:
+        return "Closed-loop limits (requests/s): " + ", ".join(f"{name} {figure(rate)}" for name, rate in limits.items()) + ".\n"
+    rows = [[name, figure(rate), figure(knees.get(name)) + (" (sets the rates)" if name == prepared["slowest"] else "")]
+            for name, rate in limits.items()]
+    said = ("What each can do (requests/s). In a closed loop the next request waits for an answer, so under load all comes in batches, "
+            "which are cheaper. The knee is the highest rate of an open loop that was kept up with, found by halving in "
+            f"{prepared['steps']} steps, to 1/{2**prepared['steps']} of the limit.\n\n")
+    return said + table(["contender", "closed-loop limit", "knee (open loop)"], rows)
+
+
 def scenario_text(scenario, results):
     rounds = len(scenario["busy_at_rest"])
     wanted = scenario["rounds_wanted"]
     count = f"{rounds} round{'s' if rounds != 1 else ''}" + (f" of the {wanted} that were asked for" if rounds != wanted else "")
     lines = [f"## {scenario['name']}\n", scenario["title"] + "\n", count + ".\n"]
-    if scenario["prepared"].get("closed_loop_rates"):
-        limits = ", ".join(f"{name} {figure(rate)}" for name, rate in scenario["prepared"]["closed_loop_rates"].items())
-        lines.append(f"Closed-loop limits (requests/s): {limits}.\n")
+    limits = limits_text(scenario["prepared"])
+    lines += [limits] if limits else []
     if scenario["prepared"].get("wall"):
         lines.append(f"{scenario['prepared']['sessions']:,} idle sessions; the wall was {scenario['prepared']['wall']}.\n")
     for step in analysis.steps(scenario, results["contenders"]):

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import time
 
-from . import cpu, loader
+from . import cpu, knee, loader
 from .contender import Setup
 from .failure import Spoiled
 from .processes import wait_until
@@ -29,6 +29,7 @@ class Stage:
     warmup: float
     descriptors_max: int
     say: object
+    search: knee.Effort = knee.FULL
     kind: str = ""
     backends: list = dataclasses.field(default_factory=list)  # of (process, address)
 

@@ -75,15 +75,16 @@ class Turn:
         self.idle_loads.append(one)
         return one
 
-    def load(self, mode, target, *words, step="", seconds=None, during=None):
+    def load(self, mode, target, *words, step="", seconds=None, warmup=None, during=None):
         """Runs usher-bench and measures the machine around it. `during(running)` is called once while it runs."""
         seconds = seconds or self.seconds
+        warmup = warmup or self.stage.warmup
         words = [mode, target, *[str(word) for word in words], "--duration", seconds_word(seconds), "--warmup",
-                 seconds_word(self.stage.warmup), "--seed", str(self.number + 1)]
+                 seconds_word(warmup), "--seed", str(self.number + 1)]
         pids = self.contender.pids()
         used = cpu.usage_of(pids)
         before = cpu.look()
-        running = Load(self.stage.loader, words, self.network, self.setup.directory, seconds + self.stage.warmup + LOAD_SLACK_SECONDS)
+        running = Load(self.stage.loader, words, self.network, self.setup.directory, seconds + warmup + LOAD_SLACK_SECONDS)
         try:
             if during:
                 during(running.running)

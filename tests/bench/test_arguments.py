@@ -100,7 +100,8 @@ def test_everything_of_the_measuring_document_is_there():
     assert list(plugins.scenarios()) == plugins.SCENARIO_ORDER and list(plugins.contenders()) == plugins.CONTENDER_ORDER
     targets = {name: one.target for name, one in plugins.scenarios().items() if one.target}
     assert targets == {"keepalive_small": 0.85, "short_connections": 0.80, "bulk_one": 0.70, "bulk_many": 0.70}
-    assert plugins.scenarios()["short_connections"].rounds == 10
+    assert {name for name, one in plugins.scenarios().items() if one.rounds} == {"short_connections", "echo_latency"}
+    assert plugins.scenarios()["short_connections"].rounds == plugins.scenarios()["echo_latency"].rounds == 10
 
 
 def test_the_order_rotates_with_the_round():

@@ -67,6 +67,22 @@ def test_a_tiny_run_gives_a_report_without_errors_and_leaves_nothing(compare):
     assert namespaces_of(child.pid) == []
 
 
+def test_latency_is_measured_at_parts_of_the_knee(compare):
+    child, out = compare("--scenario", "echo_latency", "--contender", "direct,usher", "--rounds", "1", "--seconds", "0.2")
+    said = ended(child)
+    assert child.returncode == 0, said
+    text = (out / "results.json").read_text()
+    results = json.loads(text)
+    scenario, = results["scenarios"]
+    prepared = scenario["prepared"]
+    assert prepared["slowest"] == "usher" and 0 < prepared["knees"]["usher"] < prepared["closed_loop_rates"]["usher"]
+    assert prepared["rates"]["50%"] == prepared["knees"]["usher"] // 2
+    assert len(scenario["measurements"]) == 6 and all(one["open_loop"] for one in scenario["measurements"])
+    assert len(results["fingerprint"]["stalls"]) == len({results["settings"]["balancer_core"], results["settings"]["other_core"]})
+    assert sum(line.lstrip().startswith('{"contender"') for line in text.splitlines()) == 6
+    assert "| usher |" in (out / "report.md").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_interrupted_leaves_nothing(compare, number):
     child, out = compare("--scenario", "bulk_one", "--contender", "usher", "--rounds", "100", "--seconds", "0.2")
