@@ -318,6 +318,7 @@ static __noinline __u32 open_flow(struct __sk_buff* skb, struct Packet* packet, 
   forward->backend = index;
   forward->service = service->service;
   forward->idle_seconds = service->idle_seconds;
+  forward->half_close_seconds = (__u16)service->half_close_seconds;
   forward->opened_ns = now;
   forward->seen_ns = now;
   forward->flags = first ? 0 : PATH_ADOPTED;
@@ -391,18 +392,31 @@ ALWAYS_INLINE bool completes(const struct Packet* packet, const struct PathFlow*
   return forward->flags & PATH_ADOPTED || packet->acknowledgment == forward->sequence;
 }
 
+/// A FIN or a reset has passed: a flow that is over no longer counts as one of its backend's, though its entries stay for what follows.
+ALWAYS_INLINE void note_end(const struct Packet* packet, struct PathFlow* flow) {
+  struct PathFlowKey key;
+  reverse_key(flow, &key);
+  struct PathFlow* other = bpf_map_lookup_elem(&path_flows, &key);
+  if (packet->flags & TCP_RST) {
+    flow->flags |= PATH_RST;
+    if (other) other->flags |= PATH_RST;
+    struct PathCounts* counts = counts_of(flow->backend);
+    if (counts) counts->resets += 1;
+  } else {
+    flow->flags |= PATH_FIN;
+    if (other && !(other->flags & PATH_FIN)) return;
+  }
+  struct PathFlow* counted = flow->flags & PATH_COUNTED ? flow : other;
+  if (!counted || !(counted->flags & PATH_COUNTED)) return;
+  counted->flags &= (__u8)~PATH_COUNTED;
+  add_active(flow->backend, -1);
+}
+
 /// Notes what a packet of an established flow says of its life.
 ALWAYS_INLINE void note(const struct Packet* packet, struct PathFlow* flow) {
   __u64 now = bpf_ktime_get_coarse_ns();
   if (now - flow->seen_ns > COARSE_NS) flow->seen_ns = now;
-  if (packet->flags & (TCP_FIN | TCP_RST)) {
-    flow->flags |= packet->flags & TCP_RST ? PATH_RST : PATH_FIN;
-    flow->seen_ns = now;
-    if (packet->flags & TCP_RST) {
-      struct PathCounts* counts = counts_of(flow->backend);
-      if (counts) counts->resets += 1;
-    }
-  }
+  if (packet->flags & (TCP_FIN | TCP_RST)) note_end(packet, flow);
   if (packet->payload == 0) return;
   __u32 last = packet->sequence + packet->payload;
   if (flow->sequence != 0 && (__s32)(last - flow->sequence) <= 0) {
@@ -412,7 +426,6 @@ ALWAYS_INLINE void note(const struct Packet* packet, struct PathFlow* flow) {
     flow->sequence = last;
   }
 }
-
 
 /// Makes a packet fit where it goes: one of many segments gets smaller ones. 0, the MTU that it exceeds, or -1.
 ALWAYS_INLINE __s64 fit(struct __sk_buff* skb, const struct Packet* packet, __u32 interface_index, __u32 extra) {
@@ -596,6 +609,93 @@ int kernel_path(struct __sk_buff* skb) {
     forget(&packet.key, &scratch->flow);
   }
   return forward_first(skb, &packet, scratch);
+}
+
+
+// The sweep: ends what is over or idle, and counts what is there. User space runs it now and then (bpf_prog_test_run_opts); while no daemon
+// runs, the tables' LRU alone makes room.
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, PATH_BACKENDS_MAX);
+  __type(key, __u32);
+  __type(value, __u64);
+} path_recount SEC(".maps");
+
+struct Broom {
+  __u64 now;
+  __u64 half_open_ns;
+  __u64 closing_ns;
+  struct PathSweep found;
+  bool half_open;
+};
+
+#define SECOND_NS 1000000000ULL
+
+/// Whether a direction with this entry, and perhaps the other, is to end.
+ALWAYS_INLINE bool is_over(const struct Broom* broom, const struct PathFlow* flow, const struct PathFlow* other) {
+  __u64 seen = other && other->seen_ns > flow->seen_ns ? other->seen_ns : flow->seen_ns;
+  if (seen > broom->now) return false;
+  __u64 quiet = broom->now - seen;
+  if (broom->half_open) return quiet > broom->half_open_ns;
+  bool ended = flow->flags & PATH_RST || (flow->flags & PATH_FIN && (!other || other->flags & PATH_FIN));
+  if (ended) return quiet > broom->closing_ns;
+  bool half = flow->flags & PATH_FIN || (other && other->flags & PATH_FIN);
+  return quiet > SECOND_NS * (half ? flow->half_close_seconds : flow->idle_seconds);
+}
+
+static long sweep_entry(void* map, struct PathFlowKey* key, struct PathFlow* flow, struct Broom* broom) {
+  struct PathFlowKey other_key;
+  reverse_key(flow, &other_key);
+  struct PathFlow* other = flow->mode == PATH_DSR ? 0
+                           : broom->half_open     ? bpf_map_lookup_elem(&path_half_open, &other_key)
+                                                  : bpf_map_lookup_elem(&path_flows, &other_key);
+  broom->found.flows += 1;
+  if (broom->half_open) broom->found.half_open += 1;
+  bool to_client = flow->flags & PATH_TO_CLIENT;
+  if (is_over(broom, flow, other)) {
+    if (!to_client || !other) broom->found.ended += 1;
+    bpf_map_delete_elem(map, key);
+    return 0;
+  }
+  if (flow->flags & PATH_COUNTED) {
+    __u32 index = flow->backend;
+    __u64* value = bpf_map_lookup_elem(&path_recount, &index);
+    if (value) *value += 1;
+  }
+  return 0;
+}
+
+static long clear_count(void* map, __u32* key, __u64* value, void* unused) {
+  (void)map, (void)key, (void)unused;
+  *value = 0;
+  return 0;
+}
+
+static long take_count(void* map, __u32* key, __u64* value, void* unused) {
+  (void)map, (void)unused;
+  __u32 index = *key;
+  __u64* active = bpf_map_lookup_elem(&path_active, &index);
+  if (active && *active != *value) *active = *value;
+  return 0;
+}
+
+SEC("syscall")
+int path_sweep(struct PathSweep* found) {
+  __u32 zero = 0;
+  struct PathSettings* settings = bpf_map_lookup_elem(&path_settings, &zero);
+  if (!settings) return 1;
+  struct Broom broom = {.now = bpf_ktime_get_ns(),
+                        .half_open_ns = settings->half_open_seconds * SECOND_NS,
+                        .closing_ns = settings->closing_seconds * SECOND_NS};
+  bpf_for_each_map_elem(&path_recount, clear_count, 0, 0);
+  broom.half_open = true;
+  bpf_for_each_map_elem(&path_half_open, sweep_entry, &broom, 0);
+  broom.half_open = false;
+  bpf_for_each_map_elem(&path_flows, sweep_entry, &broom, 0);
+  bpf_for_each_map_elem(&path_recount, take_count, 0, 0);
+  *found = broom.found;
+  return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

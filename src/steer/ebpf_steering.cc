@@ -12,8 +12,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <new>
 #include <numeric>
 #include <string>
@@ -22,6 +20,7 @@
 #include <vector>
 
 #include "steer.skel.h"
+#include "steer/libbpf_log.h"
 #include "usher/base/log.h"
 #include "usher/steer/abi.h"
 
@@ -33,26 +32,6 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 
 constexpr std::size_t loads_bytes = std::size_t{STEER_WORKERS_MAX} * STEER_LINE_BYTES;
 
-/// libbpf speaks to stderr unless told otherwise, and at length when a verifier refuses.
-__attribute__((format(printf, 2, 0))) int print_to_debug_log(libbpf_print_level level, const char* format,
-                                                             va_list arguments) {
-  // Its own debug level tells of every section and relocation: a page for each listener.
-  if (level == LIBBPF_DEBUG || !log_enabled(LogLevel::debug)) return 0;
-  std::array<char, 2048> text{};
-  const int length = std::vsnprintf(text.data(), text.size(), format, arguments);
-  std::string_view line(text.data());
-  while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
-  log_line(LogLevel::debug, "steer", line);
-  return length;
-}
-
-/// The reason for status: what the kernel said, and the cure where there is one.
-Error refused(std::string_view what, int code) {
-  Error error = system_error(what, code);
-  error.message += code == EPERM ? "; needs CAP_BPF" : "; the debug log has what the kernel said";
-  return error;
-}
-
 /// An opened or loaded instance of steer.bpf.c. What it attached to stays attached when it goes: the group holds the
 /// program.
 struct CloseProgram {
@@ -62,14 +41,14 @@ using Program = std::unique_ptr<steer_bpf, CloseProgram>;
 
 Result<Program> open_program(std::uint32_t workers) {
   Program program(steer_bpf::open());
-  if (!program) return std::unexpected(refused("opening refused", errno));
+  if (!program) return std::unexpected(kernel_refused("opening refused", errno));
   program->rodata->worker_count = workers;
   return program;
 }
 
 Result<void> load_program(Program& program) {
   if (const int answer = steer_bpf::load(program.get()); answer != 0) {
-    return std::unexpected(refused("loading refused", -answer));
+    return std::unexpected(kernel_refused("loading refused", -answer));
   }
   return {};
 }
@@ -79,7 +58,7 @@ class LoadLines {
  public:
   static Result<std::unique_ptr<LoadLines>> map(int loads) {
     void* memory = ::mmap(nullptr, loads_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, loads, 0);
-    if (memory == MAP_FAILED) return std::unexpected(refused("mapping the load map refused", errno));
+    if (memory == MAP_FAILED) return std::unexpected(kernel_refused("mapping the load map refused", errno));
     return std::unique_ptr<LoadLines>(new LoadLines(memory));
   }
   LoadLines(const LoadLines&) = delete;
@@ -165,7 +144,7 @@ class EbpfSteering final : public Steering {
     for (const auto& [own, shared] :
          {std::pair{maps.loads, pattern_->maps.loads}, std::pair{maps.verdicts, pattern_->maps.verdicts}}) {
       if (const int answer = bpf_map__reuse_fd(own, bpf_map__fd(shared)); answer != 0) {
-        return std::unexpected(refused("sharing a map between groups refused", -answer));
+        return std::unexpected(kernel_refused("sharing a map between groups refused", -answer));
       }
     }
     if (auto loaded = load_program(*program); !loaded) return std::unexpected(loaded.error());
@@ -173,7 +152,7 @@ class EbpfSteering final : public Steering {
 
     const int number = bpf_program__fd((*program)->progs.steer);
     if (::setsockopt(sockets.front()->number(), SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &number, sizeof number) != 0) {
-      return std::unexpected(refused("attaching to the listeners refused", errno));
+      return std::unexpected(kernel_refused("attaching to the listeners refused", errno));
     }
     return std::make_unique<EbpfGroup>(std::move(*program));
   }

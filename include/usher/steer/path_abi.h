@@ -52,6 +52,7 @@ struct PathService {
   __u8 flags;
   __u8 zero;
   __u32 idle_seconds;
+  __u32 half_close_seconds;  // at most 65535
 };
 
 enum PathBackendFlags {
@@ -109,7 +110,14 @@ struct PathFlow {
   __u32 idle_seconds;
   __u8 flags;         // PathFlowFlags
   __u8 mode;          // PathMode
-  __u16 zero;
+  __u16 half_close_seconds;
+};
+
+// What the sweep is told, and what it found: the argument of path_sweep (BPF_PROG_TYPE_SYSCALL).
+struct PathSweep {
+  __u64 flows;      // out: entries in both tables, one a direction
+  __u64 half_open;  // out: of these
+  __u64 ended;      // out: flows that were over, or idle for too long
 };
 
 // A backend's counts, one a processor; sums only grow.

@@ -1,0 +1,93 @@
+// KernelPath: eBPF that forwards whole flows on the interfaces that it is attached to; what it is told, and what it counts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "usher/base/clock.h"
+#include "usher/base/endpoint.h"
+#include "usher/base/error.h"
+#include "usher/steer/path_abi.h"
+
+namespace usher {
+
+enum class KernelMode : std::uint8_t { nat, dnat, dsr };
+enum class KernelPicking : std::uint8_t { maglev, two_choices };
+
+/// What a flow to a backend that is down gets.
+enum class KernelFate : std::uint8_t { keep, reset, move };
+
+struct KernelBackend {
+  Endpoint address;
+  Endpoint source;  ///< what nat and dsr send from; its port isn't used
+  std::uint32_t interface_index = 0;  ///< where it is reached
+  std::uint32_t weight = 1;
+  KernelFate fate = KernelFate::keep;
+};
+
+struct KernelService {
+  Endpoint address;  ///< 0.0.0.0 or [::] with a port: every address of this host (set_locals)
+  KernelMode mode = KernelMode::nat;
+  KernelPicking picking = KernelPicking::maglev;
+  bool hash_port = false;  ///< the client's port is part of the key
+  Duration idle_timeout{};
+  Duration half_close_timeout{};  ///< at most 65,535 s
+};
+
+struct KernelSettings {
+  Duration half_open_timeout = std::chrono::seconds(10);
+  Duration closing_timeout = std::chrono::seconds(10);
+  /// Source ports of nat, [first, last]: what the stack won't use by itself (net.ipv4.ip_local_port_range(7)).
+  std::array<std::pair<std::uint16_t, std::uint16_t>, PATH_PORT_RANGES> ports{};
+};
+
+/// The sum over all processors of a backend's PathCounts, and its flows now.
+struct KernelBackendCounts {
+  PathCounts sums{};
+  std::uint64_t active = 0;
+};
+
+struct KernelPathOptions {
+  std::uint32_t flows_max = 200'000;      ///< flows, both directions counted as one
+  std::uint32_t half_open_max = 32'768;
+  /// Where maps and links are pinned, in a mounted BPF file system, so that flows outlive this process; empty: they don't.
+  std::string pin_folder;
+};
+
+/// Owned by the control thread; not thread safe. What it has set stays in the kernel until it is changed; what it has attached stays until
+/// detach(), or, where it isn't pinned, until it is destroyed. Sources: bpf(2), tcx (kernel/bpf/tcx.c), bpf-helpers(7).
+class KernelPath {
+ public:
+  virtual ~KernelPath() = default;
+
+  /// From here on packets that come in there meet the program. Already attached: nothing happens. Errors name the interface.
+  virtual Result<void> attach(std::uint32_t interface_index) = 0;
+  virtual void detach(std::uint32_t interface_index) = 0;
+  [[nodiscard]] virtual std::vector<std::uint32_t> attached() const = 0;
+
+  virtual Result<void> set(const KernelSettings& settings) = 0;
+  /// REQUIRES: number < PATH_BACKENDS_MAX. Flows to it follow a change of its fate, and keep the address that they have.
+  virtual Result<void> put_backend(std::uint32_t number, const KernelBackend& backend) = 0;
+  /// `table` says for each slot which backend stands there (Maglev; a backend has slots by its weight); empty: new connections go to the proxy.
+  /// New flows go by it from here on, old ones stay. The swap is one pointer's.
+  virtual Result<void> put_service(const KernelService& service, std::span<const std::uint32_t> table) = 0;
+  /// New connections to it go to the stack; its flows stay until they end.
+  virtual void remove_service(const Endpoint& address) = 0;
+  /// This host's own addresses, for services that listen on all; their ports aren't used.
+  virtual Result<void> set_locals(std::span<const Endpoint> addresses) = 0;
+
+  /// Ends what is over or idle, and counts flows anew. Runs in the kernel; some 50 ns an entry.
+  virtual Result<PathSweep> sweep() = 0;
+  [[nodiscard]] virtual KernelBackendCounts counts(std::uint32_t number) = 0;
+  [[nodiscard]] virtual std::array<std::uint64_t, PATH_VERDICTS> verdicts() = 0;
+};
+
+/// Loads the programs, or takes up what an earlier process has pinned. The error says what is missing: privilege, the kernel's age, a BPF file
+/// system.
+Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options);
+
+}  // namespace usher

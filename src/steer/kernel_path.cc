@@ -1,0 +1,275 @@
+// The kernel datapath's user side: loads the programs, attaches them by tcx links, and fills their maps.
+#include "usher/steer/kernel_path.h"
+
+#ifdef USHER_HAVE_BPF
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <net/if.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "kernel_path.skel.h"
+#include "steer/libbpf_log.h"
+#include "usher/base/fd.h"
+#include "usher/base/log.h"
+
+namespace usher {
+namespace {
+
+struct CloseObject {
+  void operator()(kernel_path_bpf* object) const noexcept { kernel_path_bpf::destroy(object); }
+};
+using Object = std::unique_ptr<kernel_path_bpf, CloseObject>;
+
+struct CloseLink {
+  void operator()(bpf_link* link) const noexcept { bpf_link__destroy(link); }
+};
+using Link = std::unique_ptr<bpf_link, CloseLink>;
+
+PathAddress path_address(const Endpoint& endpoint) {
+  PathAddress address{};
+  const auto bytes = endpoint.address_bytes();
+  if (bytes.size() == sizeof address) {
+    std::memcpy(&address, bytes.data(), sizeof address);
+  } else if (bytes.size() == sizeof address.words[3]) {
+    address.words[2] = htonl(0xffff);
+    std::memcpy(&address.words[3], bytes.data(), sizeof address.words[3]);
+  }
+  return address;
+}
+
+std::uint32_t seconds_of(Duration duration, std::int64_t most) {
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), 1, most));
+}
+
+std::string interface_name(std::uint32_t index) {
+  char name[IF_NAMESIZE] = {};
+  return ::if_indextoname(index, name) != nullptr ? std::string(name) : fmt::format("number {}", index);
+}
+
+std::uint32_t flags_of(KernelFate fate) {
+  switch (fate) {
+    case KernelFate::keep:
+      return 0;
+    case KernelFate::reset:
+      return PATH_BACKEND_RESET;
+    case KernelFate::move:
+      return PATH_BACKEND_MOVE;
+  }
+  return 0;
+}
+
+class EbpfPath final : public KernelPath {
+ public:
+  EbpfPath(Object object, std::size_t cpus) : object_(std::move(object)), per_cpu_(cpus), verdicts_per_cpu_(cpus) {}
+
+  Result<void> attach(std::uint32_t interface_index) override {
+    if (links_.contains(interface_index)) return {};
+    LIBBPF_OPTS(bpf_tcx_opts, options);
+    Link link(bpf_program__attach_tcx(object_->progs.kernel_path, static_cast<int>(interface_index), &options));
+    if (!link) {
+      const int code = errno;
+      return std::unexpected(kernel_refused(fmt::format("attaching to interface {} refused", interface_name(interface_index)), code));
+    }
+    links_.emplace(interface_index, std::move(link));
+    return {};
+  }
+
+  void detach(std::uint32_t interface_index) override { links_.erase(interface_index); }
+
+  std::vector<std::uint32_t> attached() const override {
+    std::vector<std::uint32_t> indices;
+    for (const auto& [index, link] : links_) indices.push_back(index);
+    return indices;
+  }
+
+  Result<void> set(const KernelSettings& settings) override {
+    PathSettings value{.abi = PATH_ABI,
+                       .half_open_seconds = seconds_of(settings.half_open_timeout, 3600),
+                       .closing_seconds = seconds_of(settings.closing_timeout, 3600),
+                       .port_first = {},
+                       .port_count = {}};
+    for (std::size_t i = 0; i < settings.ports.size(); ++i) {
+      const auto [first, last] = settings.ports[i];
+      value.port_first[i] = first;
+      value.port_count[i] = last >= first && first != 0 ? last - first + 1U : 0;
+    }
+    return update(object_->maps.path_settings, std::uint32_t{0}, value, "settings");
+  }
+
+  Result<void> put_backend(std::uint32_t number, const KernelBackend& backend) override {
+    const PathBackend value{.address = path_address(backend.address),
+                            .source = path_address(backend.source),
+                            .port = htons(backend.address.port()),
+                            .weight = static_cast<std::uint16_t>(std::clamp<std::uint32_t>(backend.weight, 1, 65535)),
+                            .interface_index = backend.interface_index,
+                            .flags = flags_of(backend.fate),
+                            .zero = 0};
+    return update(object_->maps.path_backends, number, value, fmt::format("backend {}", backend.address.text()));
+  }
+
+  Result<void> put_service(const KernelService& service, std::span<const std::uint32_t> table) override {
+    const PathServiceKey key{.address = path_address(service.address), .port = htons(service.address.port()), .zero = 0};
+    auto place = places_.find(service.address.text());
+    if (place == places_.end()) {
+      const auto number = free_place();
+      if (!number) return fail(fmt::format("the kernel datapath serves at most {} addresses; {} is one more", +PATH_SERVICES_MAX, service.address.text()));
+      place = places_.emplace(service.address.text(), *number).first;
+    }
+    const std::uint32_t index = place->second;
+    if (auto swapped = swap_table(index, table); !swapped) return swapped;
+    const PathService value{.service = index,
+                            .slots = static_cast<std::uint32_t>(table.size()),
+                            .mode = static_cast<std::uint8_t>(service.mode == KernelMode::nat    ? PATH_NAT
+                                                              : service.mode == KernelMode::dnat ? PATH_DNAT
+                                                                                                 : PATH_DSR),
+                            .algorithm = static_cast<std::uint8_t>(service.picking == KernelPicking::maglev ? PATH_MAGLEV : PATH_TWO_CHOICES),
+                            .flags = static_cast<std::uint8_t>(service.hash_port ? PATH_HASH_PORT : 0),
+                            .zero = 0,
+                            .idle_seconds = seconds_of(service.idle_timeout, std::int64_t{1} << 31),
+                            .half_close_seconds = seconds_of(service.half_close_timeout, 65535)};
+    return update(object_->maps.path_services, key, value, service.address.text());
+  }
+
+  void remove_service(const Endpoint& address) override {
+    const PathServiceKey key{.address = path_address(address), .port = htons(address.port()), .zero = 0};
+    bpf_map__delete_elem(object_->maps.path_services, &key, sizeof key, 0);
+    if (const auto place = places_.find(address.text()); place != places_.end()) {
+      bpf_map__delete_elem(object_->maps.path_tables, &place->second, sizeof place->second, 0);
+      places_.erase(place);
+    }
+  }
+
+  Result<void> set_locals(std::span<const Endpoint> addresses) override {
+    std::vector<std::string> wanted;
+    for (const Endpoint& address : addresses) {
+      wanted.push_back(address.ip_text());
+      if (std::ranges::find(locals_, address.ip_text()) != locals_.end()) continue;
+      if (auto put = update(object_->maps.path_locals, path_address(address), std::uint32_t{1}, address.ip_text()); !put) return put;
+    }
+    for (const std::string& old : locals_) {
+      if (std::ranges::find(wanted, old) != wanted.end()) continue;
+      const PathAddress key = path_address(*Endpoint::parse_ip(old, 0));
+      bpf_map__delete_elem(object_->maps.path_locals, &key, sizeof key, 0);
+    }
+    locals_ = std::move(wanted);
+    return {};
+  }
+
+  Result<PathSweep> sweep() override {
+    PathSweep found{};
+    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &found, .ctx_out = &found, .ctx_size_in = sizeof found, .ctx_size_out = sizeof found);
+    if (const int answer = bpf_prog_test_run_opts(bpf_program__fd(object_->progs.path_sweep), &options); answer != 0) {
+      return std::unexpected(kernel_refused("sweeping the connection table refused", -answer));
+    }
+    if (options.retval != 0) return fail("sweeping the connection table failed: it has no settings");
+    return found;
+  }
+
+  KernelBackendCounts counts(std::uint32_t number) override {
+    KernelBackendCounts result;
+    if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.path_counts), &number, per_cpu_.data()) == 0) {
+      for (const PathCounts& one : per_cpu_) add(result.sums, one);
+    }
+    std::uint64_t active = 0;
+    if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.path_active), &number, &active) == 0 && static_cast<std::int64_t>(active) > 0) {
+      result.active = active;
+    }
+    return result;
+  }
+
+  std::array<std::uint64_t, PATH_VERDICTS> verdicts() override {
+    std::array<std::uint64_t, PATH_VERDICTS> sums{};
+    for (std::uint32_t verdict = 0; verdict < PATH_VERDICTS; ++verdict) {
+      if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.path_verdicts), &verdict, verdicts_per_cpu_.data()) != 0) continue;
+      for (const std::uint64_t one : verdicts_per_cpu_) sums[verdict] += one;
+    }
+    return sums;
+  }
+
+ private:
+  template <typename Key, typename Value>
+  Result<void> update(const bpf_map* map, const Key& key, const Value& value, std::string_view what) {
+    if (bpf_map__update_elem(map, &key, sizeof key, &value, sizeof value, BPF_ANY) == 0) return {};
+    const int code = errno;
+    return std::unexpected(kernel_refused(fmt::format("{}: the map {} refused it", what, bpf_map__name(map)), code));
+  }
+
+  static void add(PathCounts& sum, const PathCounts& one) {
+    static_assert(sizeof(PathCounts) % sizeof(__u64) == 0);
+    auto* to = reinterpret_cast<__u64*>(&sum);
+    const auto* from = reinterpret_cast<const __u64*>(&one);
+    for (std::size_t i = 0; i < sizeof(PathCounts) / sizeof(__u64); ++i) to[i] += from[i];
+  }
+
+  std::optional<std::uint32_t> free_place() const {
+    for (std::uint32_t number = 0; number < PATH_SERVICES_MAX; ++number) {
+      if (std::ranges::none_of(places_, [&](const auto& taken) { return taken.second == number; })) return number;
+    }
+    return std::nullopt;
+  }
+
+  Result<void> swap_table(std::uint32_t index, std::span<const std::uint32_t> table) {
+    const int outer = bpf_map__fd(object_->maps.path_tables);
+    if (table.empty()) {
+      bpf_map_delete_elem(outer, &index);
+      return {};
+    }
+    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
+    const Fd inner(bpf_map_create(BPF_MAP_TYPE_ARRAY, "path_table", sizeof(__u32), sizeof(__u32), static_cast<__u32>(table.size()), &options));
+    if (!inner) return std::unexpected(kernel_refused("making a table refused", errno));
+    std::vector<__u32> keys(table.size());
+    std::vector<__u32> values(table.size());
+    for (std::uint32_t i = 0; i < table.size(); ++i) {
+      keys[i] = i;
+      values[i] = table[i] + 1;
+    }
+    __u32 count = static_cast<__u32>(table.size());
+    if (bpf_map_update_batch(inner.number(), keys.data(), values.data(), &count, nullptr) != 0) {
+      return std::unexpected(kernel_refused("filling a table refused", errno));
+    }
+    const int number = inner.number();
+    if (bpf_map_update_elem(outer, &index, &number, BPF_ANY) != 0) return std::unexpected(kernel_refused("swapping a table refused", errno));
+    return {};
+  }
+
+  Object object_;
+  std::map<std::uint32_t, Link> links_;
+  std::map<std::string, std::uint32_t> places_;  ///< of the services in path_tables
+  std::vector<std::string> locals_;
+  std::vector<PathCounts> per_cpu_;
+  std::vector<std::uint64_t> verdicts_per_cpu_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options) {
+  libbpf_set_print(print_to_debug_log);
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return std::unexpected(system_error("counting CPUs refused", -cpus));
+  Object object(kernel_path_bpf::open());
+  if (!object) return std::unexpected(kernel_refused("opening the kernel datapath refused", errno));
+  bpf_map__set_max_entries(object->maps.path_flows, options.flows_max * 2);
+  bpf_map__set_max_entries(object->maps.path_half_open, options.half_open_max * 2);
+  if (const int answer = kernel_path_bpf::load(object.get()); answer != 0) {
+    return std::unexpected(kernel_refused("loading the kernel datapath refused", -answer));
+  }
+  return std::make_unique<EbpfPath>(std::move(object), static_cast<std::size_t>(cpus));
+}
+
+}  // namespace usher
+
+#else
+
+namespace usher {
+Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions&) { return fail("built without eBPF"); }
+}  // namespace usher
+
+#endif  // USHER_HAVE_BPF
