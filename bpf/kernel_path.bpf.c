@@ -254,6 +254,15 @@ struct {
   __type(value, struct Scratch);
 } path_scratch SEC(".maps");
 
+/// The port at a place in all ranges laid end to end.
+ALWAYS_INLINE __u16 port_at(const struct PathSettings* settings, __u32 place) {
+  for (int range = 0; range < PATH_PORT_RANGES; ++range) {
+    if (place < settings->port_count[range]) return (__u16)(settings->port_first[range] + place);
+    place -= settings->port_count[range];
+  }
+  return 0;
+}
+
 /// Both entries of a new flow into the half-open table, with a source port of its own where the mode needs one.
 /// PATH_OPENED, PATH_NO_PORT or PATH_TABLE_FULL.
 ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) {
@@ -263,16 +272,14 @@ ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) 
   if (opening->forward.mode == PATH_DSR) {
     return bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0 ? PATH_OPENED : PATH_TABLE_FULL;
   }
-  __u32 first = settings->port_count[0];
-  __u32 ports = first + settings->port_count[1];
+  __u32 ports = 0;
+  for (int range = 0; range < PATH_PORT_RANGES; ++range) ports += settings->port_count[range];
   bool chooses = opening->forward.mode == PATH_NAT;
   if (chooses && ports == 0) return PATH_NO_PORT;
   __u32 place = mix(hash_address(&packet->key.source), packet->key.source_port);
   for (int i = 0; i < PATH_PORT_ATTEMPTS; ++i) {
     if (chooses) {
-      __u32 offset = ports ? place % ports : 0;
-      __u32 port = offset < first ? settings->port_first[0] + offset : settings->port_first[1] + (offset - first);
-      opening->forward.new_source_port = bpf_htons(port);
+      opening->forward.new_source_port = bpf_htons(port_at(settings, ports ? place % ports : 0));
     }
     reverse_key(&opening->forward, &opening->reverse);
     // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it can't be missed.
@@ -565,7 +572,7 @@ ALWAYS_INLINE void note_half_open(const struct Packet* packet, struct PathFlow* 
   }
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int kernel_path(struct __sk_buff* skb) {
   // The VLAN device that this packet is for will see it without its tag.
   if (skb->vlan_present) return TC_ACT_UNSPEC;

@@ -150,6 +150,8 @@ void check_config(const Node& root, const Config& config, Report& report) {
   const auto listeners = tables(root, "listener");
   for (std::size_t i = 0; i < listeners.size() && i < config.listeners.size(); ++i) {
     warn_contradictions(listeners[i], config.listeners[i], config.global, report);
+    const auto pool = std::ranges::find(config.pools, config.listeners[i].pool, &PoolConfig::name);
+    if (pool != config.pools.end()) refuse_contradictions(listeners[i], config.listeners[i], *pool, report);
   }
   const auto pools = tables(root, "pool");
   for (std::size_t i = 0; i < pools.size() && i < config.pools.size(); ++i)

@@ -81,10 +81,24 @@ void warn_contradictions(const Node& table, const ListenerConfig& listener, cons
     report.warning(where(table, "allow"), fmt::format("listener.allow has {}, which deny has as well", block.text()),
                    "deny wins: take it out of one");
   }
+  if (listener.datapath == Datapath::proxy) {
+    const ListenerConfig usual;
+    const auto because = "it is for datapath = \"kernel\" and \"auto\"";
+    if (!listener.interfaces.empty()) warn_no_effect(table, "listener", "interfaces", because, report);
+    if (listener.kernel_mode != usual.kernel_mode) warn_no_effect(table, "listener", "kernel_mode", because, report);
+  }
   if (listener.max_connections > global.max_connections) {
     report.warning(where(table, "max_connections"),
                    fmt::format("listener.max_connections = {} is never reached", listener.max_connections),
                    fmt::format("global.max_connections = {} comes first", global.max_connections));
+  }
+}
+
+void refuse_contradictions(const Node& table, const ListenerConfig& listener, const PoolConfig& pool, Report& report) {
+  if (listener.datapath != Datapath::kernel) return;
+  if (const auto why = why_not_kernel(listener, pool)) {
+    report.error(where(table, "datapath"), fmt::format("listener.datapath = \"kernel\": {}", *why),
+                 "change that, or write datapath = \"auto\", which takes the proxy then");
   }
 }
 

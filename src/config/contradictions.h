@@ -1,4 +1,4 @@
-// Contradictions: settings that are well formed each, and make no sense together. Warnings, all of them.
+// Contradictions: settings that are well formed each, and make no sense together. Warnings mostly.
 #pragma once
 
 #include "config/document.h"
@@ -11,5 +11,7 @@ namespace usher {
 void warn_contradictions(const Node& table, const AdminConfig& admin, Report& report);
 void warn_contradictions(const Node& table, const ListenerConfig& listener, const GlobalConfig& global, Report& report);
 void warn_contradictions(const Node& table, const PoolConfig& pool, Report& report);
+/// An error where a listener insists on the kernel datapath, and asks for what only the proxy does.
+void refuse_contradictions(const Node& table, const ListenerConfig& listener, const PoolConfig& pool, Report& report);
 
 }  // namespace usher

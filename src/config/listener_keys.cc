@@ -16,6 +16,7 @@ constexpr std::int64_t backlog_max = 65535;
 constexpr DurationLimits keepalive_limits{1s, 32767s};
 constexpr std::int64_t keepalive_count_max = 127;
 constexpr std::int64_t rate_max = 1'000'000'000;
+constexpr std::size_t interface_name_bytes_max = 15;  // IFNAMSIZ, netdevice(7), less the end
 
 std::optional<Duration> whole_seconds(const Value& value) {
   const auto duration = value.duration(keepalive_limits);
@@ -59,9 +60,27 @@ void read_accept_proxy_protocol(const Value& value, ListenerConfig& listener) {
   assign(listener.accept_proxy_protocol, value.word<bool>(words));
 }
 
-void read_interfaces(const Value& value, ListenerConfig&) {
+void read_interfaces(const Value& value, ListenerConfig& listener) {
   if (value.node().kind == Kind::list && value.node().items.empty()) return;
-  if (!value.texts("a list of interface names").empty()) value.not_yet("[]");
+  for (const Value& item : value.texts("a list of interface names, such as [\"eth0\"]")) {
+    const auto name = item.text();
+    if (!name) continue;
+    if (name->empty() || name->size() > interface_name_bytes_max || name->find_first_of("/ \t") != std::string::npos) {
+      item.wrong("is no interface name", "`ip link` lists them");
+    } else {
+      listener.interfaces.push_back(*name);
+    }
+  }
+}
+
+void read_datapath(const Value& value, ListenerConfig& listener) {
+  constexpr Word<Datapath> words[] = {{"proxy", Datapath::proxy}, {"kernel", Datapath::kernel}, {"auto", Datapath::automatic}};
+  assign(listener.datapath, value.word<Datapath>(words));
+}
+
+void read_kernel_mode(const Value& value, ListenerConfig& listener) {
+  constexpr Word<Forwarding> words[] = {{"nat", Forwarding::nat}, {"dnat", Forwarding::dnat}, {"dsr", Forwarding::dsr}};
+  assign(listener.kernel_mode, value.word<Forwarding>(words));
 }
 
 constexpr Key<ListenerConfig> listener_keys[] = {
@@ -69,15 +88,9 @@ constexpr Key<ListenerConfig> listener_keys[] = {
     {"bind", read_bind, "bind = [\"0.0.0.0:80\"]"},
     {"pool", [](const Value& v, ListenerConfig& l) { assign(l.pool, v.name()); },
      "pool = \"app\", the name of a [[pool]]"},
-    {"datapath",
-     [](const Value& v, ListenerConfig&) {
-       only_first_word(v, {"proxy", "kernel", "auto"});
-     }},
+    {"datapath", read_datapath},
     {"interfaces", read_interfaces},
-    {"kernel_mode",
-     [](const Value& v, ListenerConfig&) {
-       only_first_word(v, {"nat", "dnat", "dsr"});
-     }},
+    {"kernel_mode", read_kernel_mode},
     {"max_connections",
      [](const Value& v, ListenerConfig& l) {
        assign(l.max_connections, v.integer({0, connections_max}));

@@ -82,6 +82,7 @@ ReloadReport Supervisor::reload() {
 Result<void> Supervisor::set_intent(const std::string& pool, const std::string& backend, Intent intent) {
   const auto answer = commands_.ask([=, this]() -> Result<void> {
     if (auto set = world_->set_intent(pool, backend, intent); !set) return set;
+    follow_with_the_kernel();
     events_.add(LogLevel::info, "intent", pool + "/" + backend, fmt::format("set to {} by the operator", name(intent)));
     if (intent != Intent::disabled) return {};
     for (const BackendEntry& entry : world_->backends()) {
@@ -151,8 +152,9 @@ std::vector<ListenerReport> Supervisor::report_listeners() {
     report.name = entry.config.name;
     for (const Endpoint& address : entry.config.bind) report.bind.push_back(address.text());
     report.pool = entry.config.pool;
-    report.datapath = "proxy";
-    report.datapath_reason = "the configuration asks for it";
+    const KernelDatapath::Choice choice = kernel_->choice(entry.config.name);
+    report.datapath = choice.taken == Datapath::kernel ? "kernel" : "proxy";
+    report.datapath_reason = choice.reason;
     report.ready = world_->pool_ready(entry.config.pool);
     report.totals = sum_listener(sheets_, entry.id);
     subtract(report.totals, entry.base);

@@ -53,6 +53,7 @@ Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits l
   turns_seen_.resize(limits_.workers);
   steering_ = make_steering(limits_.workers);
   world_ = std::make_unique<World>(shared_, *steering_, sheets_);
+  kernel_ = std::make_unique<KernelDatapath>(shared_.board);
 }
 
 Supervisor::~Supervisor() {
@@ -125,6 +126,8 @@ void Supervisor::on_verdict(BackendId id, const std::string& label, const Flip& 
     shared_.board.set_healthy(id, flip.up);
     since_[id.value] = std::chrono::system_clock::now();
   }
+  readiness_changed_ = true;
+  commands_.wake();
   events_.add(flip.up ? LogLevel::info : LogLevel::warning, "flip", label,
               fmt::format("{}{}: {}", flip.up ? "up" : "down", first ? " (first check)" : "", flip.reason));
 }
@@ -161,6 +164,13 @@ void Supervisor::await_first_verdicts(Duration patience) {
 void Supervisor::publish() {
   const auto snapshot = world_->snapshot();
   for (const auto& worker : workers_) worker->publish(snapshot);
+  follow_with_the_kernel();
+}
+
+void Supervisor::follow_with_the_kernel() {
+  readiness_changed_ = false;
+  if (phase_ == Phase::draining) return;
+  for (const std::string& change : kernel_->follow(*world_)) events_.add(LogLevel::info, "datapath", "", change);
 }
 
 std::string Supervisor::one_line() const {
@@ -205,6 +215,7 @@ int Supervisor::serve() {
     commands_.run_waiting();
     if (signals_) read_signals();
     if ((stop_requested_ || stop_wanted.load()) && phase_ != Phase::draining) begin_drain();
+    if (readiness_changed_) follow_with_the_kernel();
     housekeep();
     if (std::ranges::any_of(workers_, [](const auto& worker) { return worker->finished(); }) && phase_ != Phase::draining) {
       log_error("control", "a worker has left; nothing can be served");
@@ -248,6 +259,7 @@ void Supervisor::begin_drain() {
   events_.add(LogLevel::info, "drain", "", fmt::format("draining: {} have {:g} s to end", counted(shared_.sessions.load(), "session"),
                                                        std::chrono::duration<double>(timeout).count()));
   notify_stopping(one_line());
+  kernel_->stop_admitting();
   for (const auto& worker : workers_) worker->drain(Clock::now() + timeout);
 }
 
@@ -272,6 +284,8 @@ void Supervisor::housekeep() {
   if (now < housekeeping_due_) return;
   housekeeping_due_ = now + housekeeping_interval;
   world_->forget_the_gone(now);
+  follow_with_the_kernel();
+  kernel_->sweep(now);
   speak_of_shortages();
   notify_status(one_line());
 }

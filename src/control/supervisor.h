@@ -11,6 +11,7 @@
 
 #include "control/commands.h"
 #include "control/event_log.h"
+#include "control/kernel_datapath.h"
 #include "control/limits.h"
 #include "control/secrets.h"
 #include "control/tallies.h"
@@ -60,6 +61,8 @@ class Supervisor final : public Service {
   void begin_drain();
   ReloadReport reload_here();
   void publish();
+  /// Brings the kernel datapath in line with the world, and says what changed.
+  void follow_with_the_kernel();
   void on_verdict(BackendId id, const std::string& label, const Flip& flip, bool first);
   [[nodiscard]] bool workers_moved();
   [[nodiscard]] std::string one_line() const;
@@ -85,6 +88,8 @@ class Supervisor final : public Service {
   Shared shared_;
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<World> world_;
+  std::unique_ptr<KernelDatapath> kernel_;
+  std::atomic<bool> readiness_changed_{false};  ///< a verdict came: the kernel's tables are to follow
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Prober> prober_;
   std::shared_ptr<void> guest_;  ///< what on_started gave: the admin server

@@ -96,10 +96,10 @@ class EbpfPath final : public KernelPath {
                        .closing_seconds = seconds_of(settings.closing_timeout, 3600),
                        .port_first = {},
                        .port_count = {}};
-    for (std::size_t i = 0; i < settings.ports.size(); ++i) {
+    for (std::size_t i = 0; i < std::min<std::size_t>(settings.ports.size(), PATH_PORT_RANGES); ++i) {
       const auto [first, last] = settings.ports[i];
       value.port_first[i] = first;
-      value.port_count[i] = last >= first && first != 0 ? last - first + 1U : 0;
+      value.port_count[i] = last - first + 1U;
     }
     return update(object_->maps.path_settings, std::uint32_t{0}, value, "settings");
   }
@@ -165,7 +165,7 @@ class EbpfPath final : public KernelPath {
 
   Result<PathSweep> sweep() override {
     PathSweep found{};
-    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &found, .ctx_out = &found, .ctx_size_in = sizeof found, .ctx_size_out = sizeof found);
+    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &found, .ctx_size_in = sizeof found);
     if (const int answer = bpf_prog_test_run_opts(bpf_program__fd(object_->progs.path_sweep), &options); answer != 0) {
       return std::unexpected(kernel_refused("sweeping the connection table refused", -answer));
     }

@@ -18,6 +18,8 @@
 namespace usher {
 
 enum class ProxyProtocol { off, v1, v2 };
+enum class Datapath { proxy, kernel, automatic };
+enum class Forwarding { nat, dnat, dsr };
 
 struct GlobalConfig {
   std::uint32_t workers = 0;  ///< 0 = auto: the cores that this process may use
@@ -48,6 +50,9 @@ struct ListenerConfig {
   std::string name;
   std::vector<Endpoint> bind;
   std::string pool;
+  Datapath datapath = Datapath::proxy;
+  Forwarding kernel_mode = Forwarding::nat;
+  std::vector<std::string> interfaces;  ///< of the kernel datapath; empty = every one that fits
   std::uint32_t max_connections = 0;  ///< 0 = no limit of its own
   bool accept_proxy_protocol = false;
   std::vector<Cidr> trusted_proxies;  ///< who may send it; empty = anyone
@@ -102,6 +107,9 @@ struct Parsed {
 Parsed parse_config(std::string_view text, std::string_view file);
 /// Reads `path` first; a file that can't be read is one diagnostic at 0:0.
 Parsed load_config(const std::string& path);
+/// What of these two the kernel datapath can't do, in words that follow "the kernel datapath can't serve it: "; none: it can. What depends on
+/// this host (routes, privileges, the kernel) isn't looked at. Pure.
+std::optional<std::string> why_not_kernel(const ListenerConfig& listener, const PoolConfig& pool);
 /// Every key that a file may have, those that aren't supported yet included: "global.workers", "pool.health.type".
 std::vector<std::string> config_keys();
 

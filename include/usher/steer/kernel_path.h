@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "usher/base/clock.h"
@@ -36,13 +37,15 @@ struct KernelService {
   bool hash_port = false;  ///< the client's port is part of the key
   Duration idle_timeout{};
   Duration half_close_timeout{};  ///< at most 65,535 s
+
+  friend bool operator==(const KernelService&, const KernelService&) = default;
 };
 
 struct KernelSettings {
   Duration half_open_timeout = std::chrono::seconds(10);
   Duration closing_timeout = std::chrono::seconds(10);
-  /// Source ports of nat, [first, last]: what the stack won't use by itself (net.ipv4.ip_local_port_range(7)).
-  std::array<std::pair<std::uint16_t, std::uint16_t>, PATH_PORT_RANGES> ports{};
+  /// Source ports of nat, [first, last], at most PATH_PORT_RANGES: such as the stack won't take by itself.
+  std::vector<std::pair<std::uint16_t, std::uint16_t>> ports;
 };
 
 /// The sum over all processors of a backend's PathCounts, and its flows now.

@@ -17,7 +17,7 @@ enum {
   PATH_SERVICES_MAX = 1024,   // addresses that are listened on
   PATH_BACKENDS_MAX = 4096,   // a backend's number is usher's BackendId
   PATH_LOCALS_MAX = 1024,     // addresses of this host, for services that listen on every one
-  PATH_PORT_RANGES = 2,       // what is left of 1024..65535 on both sides of the stack's own range
+  PATH_PORT_RANGES = 4,       // of source ports that the stack leaves alone
   PATH_PORT_ATTEMPTS = 32,    // ports tried for one connection before it is left to the proxy
   PATH_RTT_BUCKETS = 32,      // of the connect time: bucket b holds 2^b up to 2^(b+1) microseconds
 };
