@@ -1,0 +1,194 @@
+// A new flow: whose service, which backend, which source port; both its entries.
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#pragma once
+
+#include "answer.bpf.h"
+#include "path_maps.bpf.h"
+
+/// A hash of the client, the same on every usher: which one a flow meets after a failover doesn't matter. Thomas Mueller's mix, a word at a time.
+ALWAYS_INLINE __u32 mix(__u32 hash, __u32 word) {
+  hash ^= word;
+  hash = ((hash >> 16) ^ hash) * 0x45d9f3bU;
+  hash = ((hash >> 16) ^ hash) * 0x45d9f3bU;
+  return (hash >> 16) ^ hash;
+}
+
+ALWAYS_INLINE __u32 hash_address(const struct PathAddress* address) {
+  __u32 hash = mix(0x9e3779b9U, address->words[0]);
+  hash = mix(hash, address->words[1]);
+  hash = mix(hash, address->words[2]);
+  return mix(hash, address->words[3]);
+}
+
+ALWAYS_INLINE struct PathService* service_of(const struct PathFlowKey* packet) {
+  struct PathServiceKey key = {.address = packet->destination, .port = packet->destination_port};
+  struct PathService* service = bpf_map_lookup_elem(&path_services, &key);
+  if (service) return service;
+  // One that listens on every address: whatever this host is called.
+  bool v4 = is_v4(&key.address);
+  __builtin_memset(&key.address, 0, sizeof key.address);
+  if (v4) key.address.words[2] = bpf_htonl(0xffff);
+  service = bpf_map_lookup_elem(&path_services, &key);
+  if (!service || !bpf_map_lookup_elem(&path_locals, &packet->destination)) return 0;
+  return service;
+}
+
+/// Who stands in a slot of the service's table; 0: nobody, else its number + 1.
+ALWAYS_INLINE __u32 in_slot(void* slots, __u32 slot) {
+  __u32* entry = bpf_map_lookup_elem(slots, &slot);
+  return entry ? *entry : 0;
+}
+
+ALWAYS_INLINE __u64 active_of(__u32 backend) {
+  __u64* active = bpf_map_lookup_elem(&path_active, &backend);
+  // Two processors and a sweep change it: it may be below zero for a moment.
+  return active && (__s64)*active > 0 ? *active : 0;
+}
+
+/// The backend for a new flow, its number + 1; 0 where the table is empty. `in_middle`: it began elsewhere, so the table alone decides.
+ALWAYS_INLINE __u32 pick(const struct PathService* service, const struct PathFlowKey* packet, bool in_middle) {
+  __u32 index = service->service;
+  void* slots = bpf_map_lookup_elem(&path_tables, &index);
+  __u32 size = service->slots;
+  if (!slots || size == 0) return 0;
+  if (service->algorithm == PATH_MAGLEV || in_middle) {
+    __u32 hash = hash_address(&packet->source);
+    if (service->flags & PATH_HASH_PORT) hash = mix(hash, packet->source_port);
+    return in_slot(slots, ((__u64)hash * size) >> 32);
+  }
+  // A backend has as many slots as its weight says: drawing slots draws backends by weight.
+  __u32 one = in_slot(slots, bpf_get_prandom_u32() % size);
+  __u32 other = in_slot(slots, bpf_get_prandom_u32() % size);
+  if (one == 0 || other == 0 || one == other) return one ? one : other;
+  __u32 one_index = one - 1;
+  __u32 other_index = other - 1;
+  struct PathBackend* first = bpf_map_lookup_elem(&path_backends, &one_index);
+  struct PathBackend* second = bpf_map_lookup_elem(&path_backends, &other_index);
+  if (!first || !second) return one;
+  return (active_of(one_index) + 1) * second->weight <= (active_of(other_index) + 1) * first->weight ? one : other;
+}
+
+/// Whether the stack has a connection, or one in the making, for this packet: then the proxy serves it.
+ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet) {
+  struct bpf_sock_tuple tuple = {};
+  struct bpf_sock* socket;
+  if (packet->v6) {
+    __builtin_memcpy(tuple.ipv6.saddr, &packet->key.source, 16);
+    __builtin_memcpy(tuple.ipv6.daddr, &packet->key.destination, 16);
+    tuple.ipv6.sport = packet->key.source_port;
+    tuple.ipv6.dport = packet->key.destination_port;
+    socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
+  } else {
+    tuple.ipv4.saddr = packet->key.source.words[3];
+    tuple.ipv4.daddr = packet->key.destination.words[3];
+    tuple.ipv4.sport = packet->key.source_port;
+    tuple.ipv4.dport = packet->key.destination_port;
+    socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+  }
+  if (!socket) return false;
+  bool connection = socket->state != BPF_TCP_LISTEN;
+  bpf_sk_release(socket);
+  return connection;
+}
+
+struct Opening {
+  struct PathFlowKey reverse;
+  struct PathFlow forward;
+  struct PathFlow back;
+};
+
+// Too much for the stack, which is 512 bytes.
+struct Scratch {
+  struct Opening opening;
+  struct PathFlow flow;
+  struct Answer answer;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct Scratch);
+} path_scratch SEC(".maps");
+
+/// The port at a place in all ranges laid end to end.
+ALWAYS_INLINE __u16 port_at(const struct PathSettings* settings, __u32 place) {
+  for (int range = 0; range < PATH_PORT_RANGES; ++range) {
+    if (place < settings->port_count[range]) return (__u16)(settings->port_first[range] + place);
+    place -= settings->port_count[range];
+  }
+  return 0;
+}
+
+/// Both entries of a new flow into the half-open table, with a source port of its own where the mode needs one.
+/// PATH_OPENED, PATH_NO_PORT or PATH_TABLE_FULL.
+ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) {
+  __u32 zero = 0;
+  struct PathSettings* settings = bpf_map_lookup_elem(&path_settings, &zero);
+  if (!settings) return PATH_TABLE_FULL;
+  if (opening->forward.mode == PATH_DSR) {
+    return bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0 ? PATH_OPENED : PATH_TABLE_FULL;
+  }
+  __u32 ports = 0;
+  for (int range = 0; range < PATH_PORT_RANGES; ++range) ports += settings->port_count[range];
+  bool chooses = opening->forward.mode == PATH_NAT;
+  if (chooses && ports == 0) return PATH_NO_PORT;
+  __u32 place = mix(hash_address(&packet->key.source), packet->key.source_port);
+  for (int i = 0; i < PATH_PORT_ATTEMPTS; ++i) {
+    if (chooses) {
+      opening->forward.new_source_port = bpf_htons(port_at(settings, ports ? place % ports : 0));
+    }
+    reverse_key(&opening->forward, &opening->reverse);
+    // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it can't be missed.
+    long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
+    if (answer == 0) {
+      if (!bpf_map_lookup_elem(&path_flows, &opening->reverse)) {
+        if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
+        bpf_map_delete_elem(&path_half_open, &opening->reverse);
+        return PATH_TABLE_FULL;
+      }
+      bpf_map_delete_elem(&path_half_open, &opening->reverse);
+    } else if (answer != -17) {  // EEXIST
+      return PATH_TABLE_FULL;
+    }
+    if (!chooses) return PATH_NO_PORT;
+    place = mix(place, i + 1);
+  }
+  return PATH_NO_PORT;
+}
+
+/// A packet to a service that no entry knows. PATH_OPENED: `opening->forward` tells where it goes; else why it is left to the stack.
+static __noinline __u32 open_flow(struct __sk_buff* skb, struct Packet* packet, struct Opening* opening) {
+  struct PathService* service = service_of(&packet->key);
+  if (!service) return PATH_UNKNOWN;
+  bool first = (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+  if (!first && (packet->flags & TCP_RST || stack_has(skb, packet))) return PATH_LOCAL_SOCKET;
+  __u32 picked = pick(service, &packet->key, !first);
+  if (picked == 0) return PATH_NO_BACKEND;
+  __u32 index = picked - 1;
+  struct PathBackend* backend = bpf_map_lookup_elem(&path_backends, &index);
+  if (!backend || backend->port == 0) return PATH_NO_BACKEND;
+
+  __u64 now = bpf_ktime_get_ns();
+  struct PathFlow* forward = &opening->forward;
+  struct PathFlow* back = &opening->back;
+  __builtin_memset(opening, 0, sizeof *opening);
+  forward->mode = service->mode;
+  forward->new_source = service->mode == PATH_DNAT ? packet->key.source : backend->source;
+  forward->new_source_port = packet->key.source_port;
+  forward->new_destination = backend->address;
+  forward->new_destination_port = backend->port;
+  forward->interface_index = backend->interface_index;
+  forward->backend = index;
+  forward->service = service->service;
+  forward->idle_seconds = service->idle_seconds;
+  forward->half_close_seconds = (__u16)service->half_close_seconds;
+  forward->opened_ns = now;
+  forward->seen_ns = now;
+  forward->flags = first ? 0 : PATH_ADOPTED;
+  *back = *forward;
+  reverse_rewrite(&packet->key, back);
+  back->interface_index = skb->ingress_ifindex ? skb->ingress_ifindex : skb->ifindex;
+  back->flags |= PATH_TO_CLIENT;
+  return enter(packet, opening);
+}
