@@ -159,10 +159,9 @@ ALWAYS_INLINE enum Parsed parse_v6(struct __sk_buff* skb, struct Packet* packet)
 /// Reads a packet. PARSED_OTHER: nothing of ours; PARSED_BAD: it doesn't hold what its headers say.
 ALWAYS_INLINE enum Parsed parse(struct __sk_buff* skb, struct Packet* packet) {
   // A header that isn't in the linear part can't be read: fetch what the longest one takes, or all there is.
-  if ((void*)(long)skb->data + HEADER_BYTES_MAX > (void*)(long)skb->data_end) {
-    __u32 wanted = skb->len < HEADER_BYTES_MAX ? skb->len : HEADER_BYTES_MAX;
-    if (bpf_skb_pull_data(skb, wanted) != 0) return PARSED_BAD;
-  }
+  __u32 wanted = skb->len;
+  if (wanted > HEADER_BYTES_MAX) wanted = HEADER_BYTES_MAX;
+  if ((void*)(long)skb->data + wanted > (void*)(long)skb->data_end && bpf_skb_pull_data(skb, wanted) != 0) return PARSED_BAD;
   if (skb->protocol == bpf_htons(ETH_P_IP)) return parse_v4(skb, packet);
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) return parse_v6(skb, packet);
   return PARSED_OTHER;
@@ -177,7 +176,22 @@ ALWAYS_INLINE __u16 fold(__u64 sum) {
 }
 
 /// An IPv4 header's checksum after `from` became `to` (RFC 1624, equation 3).
-ALWAYS_INLINE __u16 checksum_after(__u16 checksum, __s64 difference) { return (__u16)~fold((__u64)(__u16)~checksum + (__u32)difference); }
+ALWAYS_INLINE __u16 checksum_after(__u16 checksum, __s64 difference) { return (__u16)~fold((__u64)(__u16)~checksum + (__u64)difference); }
+
+/// Takes one hop off an IPv6 header. Nothing in it makes up for that byte, so the sum that a device has made of the whole packet
+/// (CHECKSUM_COMPLETE) is told; where there is none, the helper does nothing. IPv4's own checksum does make up for it.
+ALWAYS_INLINE void take_hop6(struct __sk_buff* skb, struct ipv6hdr* ip) {
+  --ip->hop_limit;
+  bpf_csum_update(skb, (__u16)~bpf_htons(1));
+}
+
+/// A changed pseudo header into the checksum at `check`. Of an IPv6 packet the addresses lie under CHECKSUM_COMPLETE as well, and make up for
+/// the field; a kernel before 6.16 doesn't know that flag, nor the difference.
+ALWAYS_INLINE long replace_pseudo(struct __sk_buff* skb, __u32 check, __s64 difference, bool v6) {
+  enum { OVER_IPV6 = 1 << 7 };  // BPF_F_IPV6
+  if (v6 && bpf_l4_csum_replace(skb, check, 0, difference, BPF_F_PSEUDO_HDR | OVER_IPV6) == 0) return 0;
+  return bpf_l4_csum_replace(skb, check, 0, difference, BPF_F_PSEUDO_HDR);
+}
 
 /// Puts the flow's addresses and ports into a packet, takes one hop off, and keeps its checksums right. 0, or a negative errno where the
 /// packet couldn't be written. REQUIRES: parse() read it as TCP, or as a later fragment (`has_ports` false).
@@ -191,7 +205,7 @@ ALWAYS_INLINE int rewrite(struct __sk_buff* skb, const struct Packet* packet, co
     difference = bpf_csum_diff((__be32*)&packet->key, 32, (__be32*)&flow->new_source, 32, 0);
     __builtin_memcpy(&ip->saddr, &flow->new_source, 16);
     __builtin_memcpy(&ip->daddr, &flow->new_destination, 16);
-    --ip->hop_limit;
+    take_hop6(skb, ip);
   } else {
     struct iphdr* ip = start + ETH_HLEN;
     if ((void*)(ip + 1) > end) return -1;
@@ -214,7 +228,7 @@ ALWAYS_INLINE int rewrite(struct __sk_buff* skb, const struct Packet* packet, co
   *(__u32*)tcp = ports_to;
   // The helper knows of checksums that hardware finishes later (CHECKSUM_PARTIAL), which cover the addresses and not the ports.
   __u32 check = l4 + offsetof(struct tcphdr, check);
-  if (bpf_l4_csum_replace(skb, check, 0, difference, BPF_F_PSEUDO_HDR) != 0) return -1;
+  if (replace_pseudo(skb, check, difference, packet->v6) != 0) return -1;
   if (ports_from == ports_to) return 0;
   return bpf_l4_csum_replace(skb, check, ports_from, ports_to, 4) == 0 ? 0 : -1;
 }
@@ -252,7 +266,7 @@ ALWAYS_INLINE bool carries_packet(const struct IcmpHeader* icmp, bool v6) {
          icmp->type == ICMP4_PARAMETER_PROBLEM;
 }
 
-/// Reads what an ICMP error carries; false where it is no error, or not about TCP.
+/// Reads what an ICMP error carries; false where it is no error, not about TCP, or not sent to who sent that packet.
 ALWAYS_INLINE bool parse_carried(struct __sk_buff* skb, const struct Packet* packet, struct Carried* carried) {
   __u32 offset = packet->l4;
   if (offset > 512) return false;
@@ -280,7 +294,7 @@ ALWAYS_INLINE bool parse_carried(struct __sk_buff* skb, const struct Packet* pac
     address_of_v4(&carried->key.destination, ip->daddr);
     l4 += ip->ihl * 4U;
   }
-  if (l4 > 640) return false;
+  if (l4 > 640 || !same_address(&carried->key.source, &packet->key.destination)) return false;
   __u16* ports = start + l4;
   if ((void*)(ports + 4) > end) return false;  // 8 bytes are the least that it must carry (RFC 792)
   carried->key.source_port = ports[0];
@@ -318,7 +332,7 @@ ALWAYS_INLINE int rewrite_error(struct __sk_buff* skb, const struct Packet* pack
     __builtin_memcpy(&ip->daddr, &back->new_source, 16);
     __builtin_memcpy(&outer->saddr, &back->new_source, 16);
     __builtin_memcpy(&outer->daddr, &back->new_destination, 16);
-    --outer->hop_limit;
+    take_hop6(skb, outer);
   } else {
     struct iphdr* outer = start + ETH_HLEN;
     struct iphdr* ip = start + ip_offset;

@@ -120,6 +120,33 @@ ALWAYS_INLINE __u16 port_at(const struct PathSettings* settings, __u32 place) {
   return 0;
 }
 
+/// Whether an entry of the answers' direction belongs to the flow that packets with `key` are of: the LRU has dropped the other one alone.
+ALWAYS_INLINE bool is_own(const struct PathFlow* entry, const struct PathFlowKey* key) {
+  return same_address(&entry->new_destination, &key->source) && entry->new_destination_port == key->source_port &&
+         same_address(&entry->new_source, &key->destination) && entry->new_source_port == key->destination_port;
+}
+
+/// Takes `opening->reverse` for the answers. PATH_OPENED: it is the flow's; PATH_ADOPTED_FLOW: it was, and is established; PATH_NO_PORT: it is
+/// another's; PATH_TABLE_FULL.
+ALWAYS_INLINE __u32 claim(const struct PathFlowKey* key, struct Opening* opening) {
+  // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it isn't missed.
+  long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
+  if (answer == -17) {  // EEXIST
+    struct PathFlow* taken = bpf_map_lookup_elem(&path_half_open, &opening->reverse);
+    return taken && is_own(taken, key) ? PATH_OPENED : PATH_NO_PORT;
+  }
+  if (answer != 0) return PATH_TABLE_FULL;
+  struct PathFlow* established = bpf_map_lookup_elem(&path_flows, &opening->reverse);
+  if (!established) return PATH_OPENED;
+  bool own = is_own(established, key);
+  if (own && !(opening->forward.flags & PATH_ADOPTED)) {  // a first packet: that flow is over
+    bpf_map_delete_elem(&path_flows, &opening->reverse);
+    return PATH_OPENED;
+  }
+  bpf_map_delete_elem(&path_half_open, &opening->reverse);
+  return own ? PATH_ADOPTED_FLOW : PATH_NO_PORT;
+}
+
 /// Both entries of a new flow into the half-open table, with a source port of its own where the mode needs one.
 /// PATH_OPENED, PATH_NO_PORT or PATH_TABLE_FULL.
 ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) {
@@ -139,18 +166,17 @@ ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) 
       opening->forward.new_source_port = bpf_htons(port_at(settings, ports ? place % ports : 0));
     }
     reverse_key(&opening->forward, &opening->reverse);
-    // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it can't be missed.
-    long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
-    if (answer == 0) {
-      if (!bpf_map_lookup_elem(&path_flows, &opening->reverse)) {
-        if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
-        bpf_map_delete_elem(&path_half_open, &opening->reverse);
-        return PATH_TABLE_FULL;
-      }
+    __u32 claimed = claim(&packet->key, opening);
+    if (claimed == PATH_OPENED) {
+      if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
       bpf_map_delete_elem(&path_half_open, &opening->reverse);
-    } else if (answer != -17) {  // EEXIST
       return PATH_TABLE_FULL;
     }
+    if (claimed == PATH_ADOPTED_FLOW) {
+      opening->forward.flags |= PATH_COUNTED;
+      return bpf_map_update_elem(&path_flows, &packet->key, &opening->forward, BPF_ANY) == 0 ? PATH_OPENED : PATH_TABLE_FULL;
+    }
+    if (claimed != PATH_NO_PORT) return claimed;
     if (!chooses) return PATH_NO_PORT;
     place = mix(place, i + 1);
   }
@@ -162,7 +188,8 @@ static __noinline __u32 open_flow(struct __sk_buff* skb, struct Packet* packet, 
   struct PathService* service = service_of(&packet->key);
   if (!service) return PATH_UNKNOWN;
   bool first = (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-  if (!first && (packet->flags & TCP_RST || stack_has(skb, packet))) return PATH_LOCAL_SOCKET;
+  // A first packet, too: sent again in the middle of a handshake that the proxy has begun, before this program served the address.
+  if ((!first && packet->flags & TCP_RST) || stack_has(skb, packet)) return PATH_LOCAL_SOCKET;
   __u32 picked = pick(service, &packet->key, !first);
   if (picked == 0) return PATH_NO_BACKEND;
   __u32 index = picked - 1;

@@ -14,19 +14,26 @@ class Program:
 
     def __init__(self, bench):
         needs("bpftool")
-        self.bench, self.place = bench, bench.network.balancer
+        self.bench, self.place = bench, bench.net.balancer
         attached = json.loads(bench.run(["bpftool", "-j", "net", "show"], place=self.place).stdout)
         self.links = [one for one in attached[0]["tc"] if one["name"] == "kernel_path"]
         assert self.links, f"kernel_path isn't attached: {attached}"
         self.number = self.links[0]["prog_id"]
         shown = json.loads(bench.run(["bpftool", "-j", "prog", "show", "id", self.number]).stdout)
-        self.maps = {}
+        self.maps, self.macs = {}, {}
         for number in shown["map_ids"]:
             one = json.loads(bench.run(["bpftool", "-j", "map", "show", "id", number]).stdout)
             self.maps[one["name"]] = number
 
     def interface(self, name):
         return next(one["ifindex"] for one in self.links if one["devname"] == name)
+
+    def mac(self, name):
+        """What packets that come in there must be sent to."""
+        if name not in self.macs:
+            shown = self.bench.run(["ip", "-j", "link", "show", "dev", name], place=self.place).stdout
+            self.macs[name] = json.loads(shown)[0]["address"]
+        return self.macs[name]
 
     def run(self, packet, interface="to1", gso_size=0):
         """(verdict, the packet afterwards)"""
