@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #pragma once
 
-#include "packet.bpf.h"
+#include "bpf/icmp_error.bpf.h"
 
 enum {
   CARRIED_BYTES = 128,  // of the packet that an error message is about: its headers, whatever their options (RFC 1812, 4.3.2.3)

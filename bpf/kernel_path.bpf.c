@@ -10,8 +10,8 @@
 // the second. Both are LRU; either entry of a flow can be made anew from the other.
 #include <linux/if_packet.h>
 
-#include "path_open.bpf.h"
-#include "path_sweep.bpf.h"
+#include "bpf/path_open.bpf.h"
+#include "bpf/path_sweep.bpf.h"
 
 /// Makes the other direction's entry of `flow`, whose packets have `key`, anew where the LRU has dropped it alone. REQUIRES: `skb` is such a
 /// packet; no PATH_DSR, which has one direction.

@@ -4,7 +4,7 @@
 // User space runs it now and then (bpf_prog_test_run_opts); while no daemon runs, the tables' LRU alone makes room.
 #pragma once
 
-#include "path_maps.bpf.h"
+#include "bpf/path_maps.bpf.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
