@@ -68,6 +68,8 @@ class Path:
             self.network.balancer.sysctl(f"net.ipv4.{setting}", value)
         for interface in self.narrowed:
             self.bench.run(["ip", "link", "set", "dev", interface, "mtu", 1500], place=self.network.balancer)
+        for family in ("-4", "-6"):  # what the client has learned of the way's MTU
+            self.bench.run(["ip", family, "route", "flush", "cache"], place=self.network.client)
 
     def open(self, port=CLIENT_PORT):
         """A SYN of a client; what of it reaches the backend."""
