@@ -3,29 +3,46 @@
 //
 // What it can't or mustn't serve goes on to the stack, where the proxy listens on the same address: an address that nobody listens on, a
 // pool without a ready backend, a full table, a connection that the proxy holds. It drops nothing but packets of its own flows whose hops
-// are spent or which don't fit and may not be cut.
+// are spent, or which don't fit (no helper cuts a packet, so one that might be cut gets the answer of one that may not).
 //
 // A flow is two entries, one a direction, each under the packets' own addresses: one lookup forwards a packet. It begins in `half_open`,
 // and moves to `flows` with the packet that acknowledges the backend's answer: a flood of SYNs turns over the first table, and can't reach
 // the second. Both are LRU; either entry of a flow can be made anew from the other.
-#include "path_open.bpf.h"
-#include "path_sweep.bpf.h"
+#include <linux/if_packet.h>
 
-/// The handshake of a half-open flow is whole: both entries move to the other table. The old ones are left where the new don't fit.
-ALWAYS_INLINE void promote(const struct PathFlowKey* key, struct PathFlow* forward) {
+#include "bpf/path_open.bpf.h"
+#include "bpf/path_sweep.bpf.h"
+
+/// Makes the other direction's entry of `flow`, whose packets have `key`, anew where the LRU has dropped it alone. REQUIRES: `skb` is such a
+/// packet; no PATH_DSR, which has one direction.
+ALWAYS_INLINE void revive_other(struct __sk_buff* skb, void* table, const struct PathFlowKey* key, const struct PathFlow* flow) {
+  struct PathFlowKey other_key;
+  reverse_key(flow, &other_key);
+  if (bpf_map_lookup_elem(table, &other_key)) return;
+  struct PathFlow other = *flow;
+  reverse_rewrite(key, &other);
+  other.sequence = 0;
+  // What was seen of its own end is lost; an idle timeout ends it then.
+  other.flags = (flow->flags & (PATH_ADOPTED | PATH_RST)) | (flow->flags & PATH_TO_CLIENT ? PATH_COUNTED : PATH_TO_CLIENT);
+  other.interface_index = skb->ingress_ifindex ? skb->ingress_ifindex : skb->ifindex;
+  bpf_map_update_elem(table, &other_key, &other, BPF_NOEXIST);
+}
+
+/// The handshake of a half-open flow is whole: both entries move to the other table. False where the new ones don't fit: the old stay.
+ALWAYS_INLINE bool promote(const struct Packet* packet, struct PathFlow* forward) {
+  const struct PathFlowKey* key = &packet->key;
   struct PathFlowKey other_key;
   struct PathFlow entry = *forward;
   reverse_key(forward, &other_key);
   struct PathFlow* back = forward->mode == PATH_DSR ? 0 : bpf_map_lookup_elem(&path_half_open, &other_key);
   entry.flags |= PATH_COUNTED;
-  entry.sequence = 0;
-  if (back && bpf_map_update_elem(&path_flows, &other_key, back, BPF_ANY) != 0) return;
-  if (bpf_map_update_elem(&path_flows, key, &entry, BPF_ANY) != 0) return;
+  entry.sequence = packet->payload ? packet->sequence + packet->payload : 0;
+  if (back && bpf_map_update_elem(&path_flows, &other_key, back, BPF_ANY) != 0) return false;
+  if (bpf_map_update_elem(&path_flows, key, &entry, BPF_ANY) != 0) return false;
   bpf_map_delete_elem(&path_half_open, &other_key);
   bpf_map_delete_elem(&path_half_open, key);
+  return true;
 }
-
-
 
 ALWAYS_INLINE void count_packet(const struct Packet* packet, const struct PathFlow* flow) {
   struct PathCounts* counts = counts_of(flow->backend);
@@ -55,7 +72,8 @@ ALWAYS_INLINE void on_first_answer(const struct Packet* packet, struct PathFlow*
   struct PathFlow* forward = bpf_map_lookup_elem(&path_half_open, &key);
   struct PathCounts* counts = counts_of(back->backend);
   if (packet->flags & TCP_RST) {
-    if (counts) counts->refused += 1;
+    // Only an answer to a first packet is a refusal: a flow that began elsewhere was never tried here.
+    if (counts && !(back->flags & PATH_ADOPTED)) counts->refused += 1;
     return;
   }
   if (!forward || forward->flags & PATH_ANSWERED) return;
@@ -95,9 +113,12 @@ ALWAYS_INLINE void note_end(const struct Packet* packet, struct PathFlow* flow) 
 }
 
 /// Notes what a packet of an established flow says of its life.
-ALWAYS_INLINE void note(const struct Packet* packet, struct PathFlow* flow) {
+ALWAYS_INLINE void note(struct __sk_buff* skb, const struct Packet* packet, struct PathFlow* flow) {
   __u64 now = bpf_ktime_get_coarse_ns();
-  if (now - flow->seen_ns > COARSE_NS) flow->seen_ns = now;
+  if (now - flow->seen_ns > COARSE_NS) {
+    flow->seen_ns = now;
+    if (flow->mode != PATH_DSR) revive_other(skb, &path_flows, &packet->key, flow);
+  }
   if (packet->flags & (TCP_FIN | TCP_RST)) note_end(packet, flow);
   if (packet->payload == 0) return;
   __u32 last = packet->sequence + packet->payload;
@@ -128,7 +149,9 @@ ALWAYS_INLINE __s64 fit(struct __sk_buff* skb, const struct Packet* packet, __u3
 ALWAYS_INLINE int wrap(struct __sk_buff* skb, const struct Packet* packet, const struct PathFlow* flow, struct Answer* answer) {
   bool outer_v6 = !is_v4(&flow->new_destination);
   __u32 room = outer_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-  __u64 flags = (outer_v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+  // fit() has seen to the size of the segments: wrapped, they shall not shrink again.
+  __u64 flags = (outer_v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
+                BPF_F_ADJ_ROOM_FIXED_GSO;
   __u8 protocol = packet->v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
   put_header(answer->bytes, &flow->new_source, &flow->new_destination, outer_v6, protocol, packet->bytes);
   if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, flags) != 0) return -1;
@@ -145,6 +168,13 @@ ALWAYS_INLINE void fragment_key(const struct Packet* packet, struct FragmentKey*
   key->source = packet->key.source;
   key->destination = packet->key.destination;
   key->identification = packet->fragment;
+}
+
+/// The later fragments of this packet will go where it goes.
+ALWAYS_INLINE void remember_fragment(const struct Packet* packet) {
+  struct FragmentKey key;
+  fragment_key(packet, &key);
+  bpf_map_update_elem(&path_fragments, &key, &packet->key, BPF_ANY);
 }
 
 /// What is done with a packet that has a flow; TC_ACT_REDIRECT mostly.
@@ -186,7 +216,8 @@ static __noinline int forward_fragment(struct __sk_buff* skb, struct Packet* pac
   return forward_packet(skb, packet, scratch, false);
 }
 
-/// An error about a packet that went out from here goes on to who had sent that packet, in its own words.
+/// An error about a packet that went out from here goes on to who had sent that packet, in its own words. With direct server return, errors
+/// about the backend's answers come to the address that these bear, which is here: they are wrapped as the client's packets are.
 static __noinline int forward_error(struct __sk_buff* skb, struct Packet* packet, struct Scratch* scratch) {
   struct Carried carried;
   if (!parse_carried(skb, packet, &carried)) return TC_ACT_UNSPEC;
@@ -196,7 +227,11 @@ static __noinline int forward_error(struct __sk_buff* skb, struct Packet* packet
                             .destination_port = carried.key.source_port};
   if (!find(&key, &scratch->flow)) return TC_ACT_UNSPEC;
   if (packet->hops <= 1) return drop(PATH_HOPS);
-  if (rewrite_error(skb, packet, &carried, &scratch->flow) != 0) return drop(PATH_MALFORMED);
+  if (scratch->flow.mode == PATH_DSR) {
+    if (wrap(skb, packet, &scratch->flow, &scratch->answer) != 0) return drop(PATH_MALFORMED);
+  } else if (rewrite_error(skb, packet, &carried, &scratch->flow) != 0) {
+    return drop(PATH_MALFORMED);
+  }
   count(PATH_ICMP);
   return (int)bpf_redirect_neigh(scratch->flow.interface_index, 0, 0, 0);
 }
@@ -227,30 +262,33 @@ static __noinline int forward_first(struct __sk_buff* skb, struct Packet* packet
   count(adopted ? PATH_ADOPTED_FLOW : PATH_OPENED);
   struct PathCounts* counts = counts_of(scratch->opening.forward.backend);
   if (counts && !adopted) counts->tried += 1;
+  if (packet->fragment) remember_fragment(packet);
   scratch->flow = scratch->opening.forward;
   return forward_packet(skb, packet, scratch, true);
 }
 
 /// What a packet tells of a flow in the half-open table.
-ALWAYS_INLINE void note_half_open(const struct Packet* packet, struct PathFlow* flow) {
+ALWAYS_INLINE void note_half_open(struct __sk_buff* skb, const struct Packet* packet, struct PathFlow* flow) {
   flow->seen_ns = bpf_ktime_get_coarse_ns();
   if (flow->flags & PATH_TO_CLIENT) {
     on_first_answer(packet, flow);
   } else if ((packet->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
     struct PathCounts* counts = counts_of(flow->backend);
     if (counts) counts->syn_retransmits += 1;
-  } else if (completes(packet, flow)) {
+    // A flood may have turned over the half-open table meanwhile, and dropped the answers' entry alone.
+    if (flow->mode != PATH_DSR) revive_other(skb, &path_half_open, &packet->key, flow);
+  } else if (completes(packet, flow) && promote(packet, flow)) {
     struct PathCounts* counts = counts_of(flow->backend);
     if (counts && !(flow->flags & PATH_ADOPTED)) counts->established += 1;
     add_active(flow->backend, 1);
-    promote(&packet->key, flow);
   }
 }
 
 SEC("tcx/ingress")
 int kernel_path(struct __sk_buff* skb) {
-  // The VLAN device that this packet is for will see it without its tag.
-  if (skb->vlan_present) return TC_ACT_UNSPEC;
+  // The VLAN device that this packet is for will see it without its tag. What is for another host's MAC, seen because the device listens to
+  // all (promiscuous, bridged), or for many (broadcast), isn't this host's to answer or to forward.
+  if (skb->vlan_present || skb->pkt_type != PACKET_HOST) return TC_ACT_UNSPEC;
   struct Packet packet = {};
   enum Parsed parsed = parse(skb, &packet);
   if (parsed == PARSED_OTHER) return TC_ACT_UNSPEC;
@@ -269,7 +307,9 @@ int kernel_path(struct __sk_buff* skb) {
     bool opens = (packet.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
     __u32 fate = fate_of(flow);
     // A flow that is over, whose addresses are used again before the sweep came by; or one that is to have a new backend.
-    bool over = (opens && flow->flags & (PATH_FIN | PATH_RST) && !(flow->flags & PATH_TO_CLIENT)) || fate & PATH_BACKEND_MOVE;
+    // A first packet that is sent again because its backend has gone loses nothing by a new one, whatever the pool wants for the others.
+    bool over = (opens && flow->flags & (PATH_FIN | PATH_RST) && !(flow->flags & PATH_TO_CLIENT)) || fate & PATH_BACKEND_MOVE ||
+                (opens && half_open && fate & PATH_BACKEND_RESET);
     if (!over && fate & PATH_BACKEND_RESET && !(packet.flags & TCP_RST)) {
       forget(&packet.key, &scratch->flow);
       count(PATH_RESET_DOWN);
@@ -277,15 +317,11 @@ int kernel_path(struct __sk_buff* skb) {
     }
     if (!over) {
       if (half_open) {
-        note_half_open(&packet, flow);
+        note_half_open(skb, &packet, flow);
       } else {
-        note(&packet, flow);
+        note(skb, &packet, flow);
       }
-      if (packet.fragment) {
-        struct FragmentKey key;
-        fragment_key(&packet, &key);
-        bpf_map_update_elem(&path_fragments, &key, &packet.key, BPF_ANY);
-      }
+      if (packet.fragment) remember_fragment(&packet);
       return forward_packet(skb, &packet, scratch, true);
     }
     forget(&packet.key, &scratch->flow);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #pragma once
 
-#include "packet.bpf.h"
+#include "bpf/packet.bpf.h"
 
 #define COARSE_NS (1ULL << 27)  // seen_ns is written this often: a store a packet would move the cache line between processors
 

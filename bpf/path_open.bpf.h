@@ -2,71 +2,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #pragma once
 
-#include "answer.bpf.h"
-#include "path_maps.bpf.h"
-
-/// A hash of the client, the same on every usher: which one a flow meets after a failover doesn't matter. Thomas Mueller's mix, a word at a time.
-ALWAYS_INLINE __u32 mix(__u32 hash, __u32 word) {
-  hash ^= word;
-  hash = ((hash >> 16) ^ hash) * 0x45d9f3bU;
-  hash = ((hash >> 16) ^ hash) * 0x45d9f3bU;
-  return (hash >> 16) ^ hash;
-}
-
-ALWAYS_INLINE __u32 hash_address(const struct PathAddress* address) {
-  __u32 hash = mix(0x9e3779b9U, address->words[0]);
-  hash = mix(hash, address->words[1]);
-  hash = mix(hash, address->words[2]);
-  return mix(hash, address->words[3]);
-}
-
-ALWAYS_INLINE struct PathService* service_of(const struct PathFlowKey* packet) {
-  struct PathServiceKey key = {.address = packet->destination, .port = packet->destination_port};
-  struct PathService* service = bpf_map_lookup_elem(&path_services, &key);
-  if (service) return service;
-  // One that listens on every address: whatever this host is called.
-  bool v4 = is_v4(&key.address);
-  __builtin_memset(&key.address, 0, sizeof key.address);
-  if (v4) key.address.words[2] = bpf_htonl(0xffff);
-  service = bpf_map_lookup_elem(&path_services, &key);
-  if (!service || !bpf_map_lookup_elem(&path_locals, &packet->destination)) return 0;
-  return service;
-}
-
-/// Who stands in a slot of the service's table; 0: nobody, else its number + 1.
-ALWAYS_INLINE __u32 in_slot(void* slots, __u32 slot) {
-  __u32* entry = bpf_map_lookup_elem(slots, &slot);
-  return entry ? *entry : 0;
-}
-
-ALWAYS_INLINE __u64 active_of(__u32 backend) {
-  __u64* active = bpf_map_lookup_elem(&path_active, &backend);
-  // Two processors and a sweep change it: it may be below zero for a moment.
-  return active && (__s64)*active > 0 ? *active : 0;
-}
-
-/// The backend for a new flow, its number + 1; 0 where the table is empty. `in_middle`: it began elsewhere, so the table alone decides.
-ALWAYS_INLINE __u32 pick(const struct PathService* service, const struct PathFlowKey* packet, bool in_middle) {
-  __u32 index = service->service;
-  void* slots = bpf_map_lookup_elem(&path_tables, &index);
-  __u32 size = service->slots;
-  if (!slots || size == 0) return 0;
-  if (service->algorithm == PATH_MAGLEV || in_middle) {
-    __u32 hash = hash_address(&packet->source);
-    if (service->flags & PATH_HASH_PORT) hash = mix(hash, packet->source_port);
-    return in_slot(slots, ((__u64)hash * size) >> 32);
-  }
-  // A backend has as many slots as its weight says: drawing slots draws backends by weight.
-  __u32 one = in_slot(slots, bpf_get_prandom_u32() % size);
-  __u32 other = in_slot(slots, bpf_get_prandom_u32() % size);
-  if (one == 0 || other == 0 || one == other) return one ? one : other;
-  __u32 one_index = one - 1;
-  __u32 other_index = other - 1;
-  struct PathBackend* first = bpf_map_lookup_elem(&path_backends, &one_index);
-  struct PathBackend* second = bpf_map_lookup_elem(&path_backends, &other_index);
-  if (!first || !second) return one;
-  return (active_of(one_index) + 1) * second->weight <= (active_of(other_index) + 1) * first->weight ? one : other;
-}
+#include "bpf/answer.bpf.h"
+#include "bpf/path_maps.bpf.h"
+#include "bpf/path_pick.bpf.h"
 
 /// Whether the stack has a connection, or one in the making, for this packet: then the proxy serves it.
 ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet) {
@@ -120,6 +58,33 @@ ALWAYS_INLINE __u16 port_at(const struct PathSettings* settings, __u32 place) {
   return 0;
 }
 
+/// Whether an entry of the answers' direction belongs to the flow that packets with `key` are of: the LRU has dropped the other one alone.
+ALWAYS_INLINE bool is_own(const struct PathFlow* entry, const struct PathFlowKey* key) {
+  return same_address(&entry->new_destination, &key->source) && entry->new_destination_port == key->source_port &&
+         same_address(&entry->new_source, &key->destination) && entry->new_source_port == key->destination_port;
+}
+
+/// Takes `opening->reverse` for the answers. PATH_OPENED: it is the flow's; PATH_ADOPTED_FLOW: it was, and is established; PATH_NO_PORT: it is
+/// another's; PATH_TABLE_FULL.
+ALWAYS_INLINE __u32 claim(const struct PathFlowKey* key, struct Opening* opening) {
+  // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it isn't missed.
+  long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
+  if (answer == -17) {  // EEXIST
+    struct PathFlow* taken = bpf_map_lookup_elem(&path_half_open, &opening->reverse);
+    return taken && is_own(taken, key) ? PATH_OPENED : PATH_NO_PORT;
+  }
+  if (answer != 0) return PATH_TABLE_FULL;
+  struct PathFlow* established = bpf_map_lookup_elem(&path_flows, &opening->reverse);
+  if (!established) return PATH_OPENED;
+  bool own = is_own(established, key);
+  if (own && !(opening->forward.flags & PATH_ADOPTED)) {  // a first packet: that flow is over
+    bpf_map_delete_elem(&path_flows, &opening->reverse);
+    return PATH_OPENED;
+  }
+  bpf_map_delete_elem(&path_half_open, &opening->reverse);
+  return own ? PATH_ADOPTED_FLOW : PATH_NO_PORT;
+}
+
 /// Both entries of a new flow into the half-open table, with a source port of its own where the mode needs one.
 /// PATH_OPENED, PATH_NO_PORT or PATH_TABLE_FULL.
 ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) {
@@ -139,18 +104,17 @@ ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) 
       opening->forward.new_source_port = bpf_htons(port_at(settings, ports ? place % ports : 0));
     }
     reverse_key(&opening->forward, &opening->reverse);
-    // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it can't be missed.
-    long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
-    if (answer == 0) {
-      if (!bpf_map_lookup_elem(&path_flows, &opening->reverse)) {
-        if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
-        bpf_map_delete_elem(&path_half_open, &opening->reverse);
-        return PATH_TABLE_FULL;
-      }
+    __u32 claimed = claim(&packet->key, opening);
+    if (claimed == PATH_OPENED) {
+      if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
       bpf_map_delete_elem(&path_half_open, &opening->reverse);
-    } else if (answer != -17) {  // EEXIST
       return PATH_TABLE_FULL;
     }
+    if (claimed == PATH_ADOPTED_FLOW) {
+      opening->forward.flags |= PATH_COUNTED;
+      return bpf_map_update_elem(&path_flows, &packet->key, &opening->forward, BPF_ANY) == 0 ? PATH_OPENED : PATH_TABLE_FULL;
+    }
+    if (claimed != PATH_NO_PORT) return claimed;
     if (!chooses) return PATH_NO_PORT;
     place = mix(place, i + 1);
   }
@@ -162,7 +126,8 @@ static __noinline __u32 open_flow(struct __sk_buff* skb, struct Packet* packet, 
   struct PathService* service = service_of(&packet->key);
   if (!service) return PATH_UNKNOWN;
   bool first = (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-  if (!first && (packet->flags & TCP_RST || stack_has(skb, packet))) return PATH_LOCAL_SOCKET;
+  // A first packet, too: sent again in the middle of a handshake that the proxy has begun, before this program served the address.
+  if ((!first && packet->flags & TCP_RST) || stack_has(skb, packet)) return PATH_LOCAL_SOCKET;
   __u32 picked = pick(service, &packet->key, !first);
   if (picked == 0) return PATH_NO_BACKEND;
   __u32 index = picked - 1;

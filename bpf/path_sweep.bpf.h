@@ -4,7 +4,7 @@
 // User space runs it now and then (bpf_prog_test_run_opts); while no daemon runs, the tables' LRU alone makes room.
 #pragma once
 
-#include "path_maps.bpf.h"
+#include "bpf/path_maps.bpf.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -43,9 +43,9 @@ static long sweep_entry(void* map, struct PathFlowKey* key, struct PathFlow* flo
                                                   : bpf_map_lookup_elem(&path_flows, &other_key);
   broom->found.flows += 1;
   if (broom->half_open) broom->found.half_open += 1;
-  bool to_client = flow->flags & PATH_TO_CLIENT;
   if (is_over(broom, flow, other)) {
-    if (!to_client || !other) broom->found.ended += 1;
+    // One a flow; which of its two entries is met first, and finds the other still there, is the hash's to say.
+    if (!(flow->flags & PATH_TO_CLIENT)) broom->found.ended += 1;
     bpf_map_delete_elem(map, key);
     return 0;
   }

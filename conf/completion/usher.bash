@@ -7,7 +7,7 @@ _usher_backends() {
 
 _usher() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-  local verbs="run check demo status listeners backends connections events drain enable disable weight reload"
+  local verbs="run check demo dsr status listeners backends connections events drain enable disable weight reload"
   local verb="" socket="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "${COMP_WORDS[i]}" in
@@ -26,11 +26,15 @@ _usher() {
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return ;;
-    --seconds) return ;;
+    --seconds | --address) return ;;
+    --interface)
+      mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$current")
+      return ;;
   esac
   local options="--help --version"
   case "$verb" in
     run | check) options="-c --config $options" ;;
+    dsr) options="--interface --address $options" ;;
     demo) options="--seconds --json $options" ;;
     status | listeners | backends | connections | events) options="--json --socket $options" ;;
     drain | enable | disable | weight)

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "usher/base/endpoint.h"
+
 namespace usher::cli {
 namespace {
 
@@ -43,6 +45,10 @@ std::string target_problem(const std::string& text) {
     return fmt::format("'{}' is not of the form POOL/BACKEND", text);
   }
   return "";
+}
+
+std::string address_problem(const std::string& text) {
+  return Endpoint::parse_ip(text, 0) ? "" : fmt::format("'{}' is no IP address", text);
 }
 
 /// The texts that CLI11 fills in before they are made into Arguments.
@@ -109,6 +115,12 @@ class Parser {
         ->type_name("N")
         ->check(number_validator(1, seconds_max));
     demo->add_flag("--json", texts_.json, "No view; one JSON object at the end");
+    CLI::App* dsr = add_verb("dsr", "On a backend: unwrap the packets of a listener with kernel_mode = \"dsr\"", Verb::dsr);
+    dsr->add_option("--interface", parsed_.interface, "Where the balancers' packets come in")->required()->type_name("NAME");
+    dsr->add_option("--address", parsed_.addresses, "The listener's addresses, which this host has on lo")
+        ->required()
+        ->type_name("IP")
+        ->check(CLI::Validator(address_problem, ""));
   }
 
   void add_questions() {

@@ -15,6 +15,7 @@ enum class Verb {
   run,
   check,
   demo,
+  dsr,
   status,
   listeners,
   backends,
@@ -39,6 +40,8 @@ struct Arguments {
   std::string pool;
   std::string backend;
   std::uint32_t weight = 0;
+  std::string interface;               ///< dsr only
+  std::vector<std::string> addresses;  ///< dsr only; IP addresses
   std::optional<std::uint32_t> seconds;  ///< demo only; none = until it is told to stop
 };
 

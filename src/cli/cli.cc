@@ -10,6 +10,7 @@
 #include "cli/check.h"
 #include "cli/client_verbs.h"
 #include "cli/demo.h"
+#include "cli/dsr.h"
 #include "cli/run.h"
 #include "cli/terminal.h"
 
@@ -38,6 +39,8 @@ int run_verb(const Arguments& arguments) {
       return say(check_answer(arguments.config_file, load_config(arguments.config_file)));
     case Verb::demo:
       return run_demo(arguments);
+    case Verb::dsr:
+      return run_dsr(arguments);
     case Verb::unsupported:
       return say(refused(arguments.unsupported + " is not supported yet"));
     case Verb::status:

@@ -107,6 +107,7 @@ ClientRequest client_request(const Arguments& arguments) {
     case Verb::run:
     case Verb::check:
     case Verb::demo:
+    case Verb::dsr:
     case Verb::unsupported:
       break;  // required not to come here
   }
@@ -143,6 +144,7 @@ Answer client_answer(const Arguments& arguments, const Result<AdminResponse>& re
     case Verb::run:
     case Verb::check:
     case Verb::demo:
+    case Verb::dsr:
     case Verb::unsupported:
       break;
   }

@@ -10,13 +10,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "kernel_path.skel.h"
 #include "steer/libbpf_log.h"
+#include "steer/path_address.h"
 #include "usher/base/fd.h"
 #include "usher/base/log.h"
 
@@ -32,18 +32,6 @@ struct CloseLink {
   void operator()(bpf_link* link) const noexcept { bpf_link__destroy(link); }
 };
 using Link = std::unique_ptr<bpf_link, CloseLink>;
-
-PathAddress path_address(const Endpoint& endpoint) {
-  PathAddress address{};
-  const auto bytes = endpoint.address_bytes();
-  if (bytes.size() == sizeof address) {
-    std::memcpy(&address, bytes.data(), sizeof address);
-  } else if (bytes.size() == sizeof address.words[3]) {
-    address.words[2] = htonl(0xffff);
-    std::memcpy(&address.words[3], bytes.data(), sizeof address.words[3]);
-  }
-  return address;
-}
 
 std::uint32_t seconds_of(Duration duration, std::int64_t most) {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), 1, most));

@@ -21,11 +21,11 @@ MAY = {
     "control": ["base", "ring", "policy", "health", "metrics", "config", "relay/proxy_header.h", "worker", "steer"],
     "admin": ["base", "control/service.h", "metrics"],
     # the one that builds the parts and shows them: it starts control and admin, and reads what Service reports
-    "cli": ["base", "config", "control", "admin", "metrics", "load/histogram.h"],
+    "cli": ["base", "config", "control", "admin", "metrics", "load/histogram.h", "steer/dsr_backend.h"],
     # a program of its own; units.h so that durations and sizes are written as in the configuration
     "bench": ["base", "load", "config/units.h"],
     "main": ["cli", "bench"],
-    "bpf": ["steer/abi.h"],
+    "bpf": ["steer/abi.h", "steer/path_abi.h", "steer/dsr_abi.h"],
 }
 
 # A library and the rooms that alone may include it.

@@ -147,7 +147,7 @@ enum PathVerdict {
   PATH_TOO_BIG,         // answered by "packet too big"
   PATH_ICMP,            // an error message was translated
   PATH_FRAGMENT,        // a later fragment went after its first
-  PATH_FRAGMENT_LOST,   // a later fragment whose first wasn't seen: left to the stack
+  PATH_FRAGMENT_LOST,   // a later fragment whose flow has ended since its first: left to the stack, as are those without a first
   PATH_HOPS,            // its hop limit was spent
   PATH_MALFORMED,       // left to the stack: it doesn't parse
   PATH_VERDICTS,
