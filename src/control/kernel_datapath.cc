@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "control/kernel_way.h"
 #include "control/source_ports.h"
 #include "usher/base/hash.h"
 #include "usher/base/log.h"
@@ -76,22 +77,6 @@ Result<void> KernelDatapath::load() {
   return {};
 }
 
-Result<std::vector<std::uint32_t>> KernelDatapath::interfaces_for(const ListenerConfig& listener) const {
-  std::vector<std::uint32_t> indices;
-  for (const std::string& name : listener.interfaces) {
-    const auto found = std::ranges::find(interfaces_, name, &Interface::name);
-    if (found == interfaces_.end()) return fail(fmt::format("there is no interface {}", name));
-    if (!found->ethernet || found->loopback) return fail(fmt::format("packets on {} have no Ethernet header", name));
-    indices.push_back(found->index);
-  }
-  if (!listener.interfaces.empty()) return indices;
-  for (const Interface& one : interfaces_) {
-    if (one.up && one.ethernet && !one.loopback) indices.push_back(one.index);
-  }
-  if (indices.empty()) return fail("this host has only its loopback interface, or none that is up and speaks Ethernet");
-  return indices;
-}
-
 std::vector<bool> KernelDatapath::who_may_serve(const std::vector<Backend>& backends) const {
   std::vector<bool> may(backends.size());
   std::optional<std::uint32_t> tier;
@@ -147,12 +132,9 @@ KernelDatapath::Choice KernelDatapath::choose(const World& world, const Listener
   const auto pool = std::ranges::find(world.config().pools, listener.pool, &PoolConfig::name);
   if (pool == world.config().pools.end()) return by_proxy("its pool is gone");
   if (auto why = why_not_kernel(listener, *pool)) return by_proxy(std::move(*why));
-  if (listener.kernel_mode == Forwarding::nat && ports_.empty()) {
-    return by_proxy("no source ports are left for it: net.ipv4.ip_local_port_range takes all; set some apart by net.ipv4.ip_local_reserved_ports");
-  }
-  const auto indices = interfaces_for(listener);
+  if (auto why = why_no_ports(listener, ports_)) return by_proxy(std::move(*why));
+  const auto indices = kernel_interfaces(listener, interfaces_);
   if (!indices) return by_proxy(indices.error().message);
-
   std::vector<Member> members;
   for (const BackendEntry& entry_of_pool : world.backends()) {
     if (entry_of_pool.removed || entry_of_pool.pool != pool->name) continue;

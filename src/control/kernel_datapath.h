@@ -78,7 +78,6 @@ class KernelDatapath {
   void clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<std::string>& said);
   [[nodiscard]] KernelFate fate_of(const BackendEntry& backend, const PoolConfig& pool) const;
   Result<std::uint32_t> number_of(const BackendEntry& backend);
-  Result<std::vector<std::uint32_t>> interfaces_for(const ListenerConfig& listener) const;
   Result<void> put(const std::string& address, Served served, std::uint32_t table_size);
   [[nodiscard]] std::vector<bool> who_may_serve(const std::vector<Backend>& backends) const;
   Result<void> give_to_kernel(const ListenerConfig& listener, const PoolConfig& pool, const std::vector<Member>& members,
