@@ -214,6 +214,7 @@ std::vector<std::string> KernelDatapath::follow(const World& world, const Judged
     refused_.reset();
     refused_for_ = world.snapshot();
   }
+  if (!path_) ports_ = ports_left_by_the_stack();
   const bool wanted = std::ranges::any_of(world.listeners(), [](const ListenerEntry& entry) {
     return !entry.removed && entry.config.datapath != Datapath::proxy;
   });
@@ -223,7 +224,6 @@ std::vector<std::string> KernelDatapath::follow(const World& world, const Judged
     return said;
   }
   if (auto found = list_interfaces()) interfaces_ = std::move(*found);
-  if (!path_) ports_ = ports_left_by_the_stack();
   failed_.reset();
   interfaces_wanted_.clear();
   std::erase_if(number_by_id_, [&](const auto& known) {

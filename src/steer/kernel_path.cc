@@ -301,8 +301,8 @@ class EbpfPath final : public KernelPath {
     for (const PathAddress& address : keys_of<PathAddress>(object_->maps.path_locals)) locals_.push_back(endpoint_of(address, 0).ip_text());
     std::vector<std::string> names;
     for (const auto& [index, link] : links_) names.push_back(interface_name(index));
-    remarks_.push_back(fmt::format("took up what an earlier usher left in {}: {} flows, {}; its programs were replaced in place", pins_->folder(),
-                                   active(), names.empty() ? "attached to no interface" : fmt::format("on {}", fmt::join(names, ", "))));
+    remarks_.push_back(fmt::format("took up what an earlier usher left in {}, {}, flows: {}; its programs were replaced in place", pins_->folder(),
+                                   names.empty() ? "attached to no interface" : fmt::format("on {}", fmt::join(names, ", ")), active()));
   }
 
   template <typename Key, typename Value>
