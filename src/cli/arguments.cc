@@ -20,7 +20,7 @@ constexpr std::uint32_t seconds_max = 24 * 60 * 60;
 constexpr std::uint32_t weight_max = 65535;  // as conf/usher.toml has it
 
 /// Later work: known, so that the answer is not "unknown verb", and hidden from --help.
-constexpr std::array later_verbs = {"doctor", "top", "add", "remove", "upgrade", "plan", "why"};
+constexpr std::array later_verbs = {"top", "add", "remove", "upgrade", "plan", "why"};
 
 std::optional<std::uint32_t> whole_number(std::string_view text, std::uint32_t most) {
   std::uint32_t value = 0;
@@ -58,6 +58,7 @@ struct Texts {
   std::string seconds;
   std::string max_closed;
   bool json = false;
+  bool cleanup = false;
 };
 
 class Parser {
@@ -85,6 +86,7 @@ class Parser {
       return std::unexpected(explain(error));
     }
     if (!texts_.max_closed.empty()) mark_unsupported("reload --max-closed");
+    if (texts_.cleanup) parsed_.verb = Verb::cleanup;
     if (texts_.json) parsed_.output = Output::json;
     if (const auto slash = texts_.target.find('/'); slash != std::string::npos) {
       parsed_.pool = texts_.target.substr(0, slash);
@@ -108,8 +110,12 @@ class Parser {
   void add_own_verbs() {
     CLI::App* run = add_verb("run", "Serve in the foreground; SIGTERM drains, SIGHUP reloads", Verb::run);
     run->add_option("-c,--config", parsed_.config_file, "The configuration")->required()->type_name("FILE");
+    run->add_flag("--cleanup", texts_.cleanup, "Don't serve: detach and unpin what a killed usher of this file left");
     CLI::App* check = add_verb("check", "Validate a configuration: every problem at once", Verb::check);
     check->add_option("-c,--config", parsed_.config_file, "The configuration")->required()->type_name("FILE");
+    CLI::App* doctor = add_verb("doctor", "What this kernel and these limits allow, and the cure for the rest", Verb::doctor);
+    doctor->add_option("-c,--config", parsed_.config_file, "Also what this file needs")->type_name("FILE");
+    doctor->add_flag("--json", texts_.json, "One JSON object");
     CLI::App* demo = add_verb("demo", "Three backends, one listener and a gentle load, in this terminal", Verb::demo);
     demo->add_option("--seconds", texts_.seconds, "End after so long")
         ->type_name("N")

@@ -13,7 +13,9 @@ namespace usher::cli {
 
 enum class Verb {
   run,
+  cleanup,  ///< run --cleanup
   check,
+  doctor,
   demo,
   dsr,
   status,

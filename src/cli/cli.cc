@@ -10,6 +10,7 @@
 #include "cli/check.h"
 #include "cli/client_verbs.h"
 #include "cli/demo.h"
+#include "cli/doctor.h"
 #include "cli/dsr.h"
 #include "cli/run.h"
 #include "cli/terminal.h"
@@ -35,6 +36,10 @@ int run_verb(const Arguments& arguments) {
   switch (arguments.verb) {
     case Verb::run:
       return run_in_foreground(arguments.config_file);
+    case Verb::cleanup:
+      return clean_up_after(arguments.config_file);
+    case Verb::doctor:
+      return say(doctor_answer(arguments));
     case Verb::check:
       return say(check_answer(arguments.config_file, load_config(arguments.config_file)));
     case Verb::demo:

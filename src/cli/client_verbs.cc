@@ -105,7 +105,9 @@ ClientRequest client_request(const Arguments& arguments) {
     case Verb::reload:
       return {"POST", "/api/v1/reload", ""};
     case Verb::run:
+    case Verb::cleanup:
     case Verb::check:
+    case Verb::doctor:
     case Verb::demo:
     case Verb::dsr:
     case Verb::unsupported:
@@ -142,7 +144,9 @@ Answer client_answer(const Arguments& arguments, const Result<AdminResponse>& re
       return done(arguments, fmt::format("weight {}", arguments.weight));
     case Verb::reload:
     case Verb::run:
+    case Verb::cleanup:
     case Verb::check:
+    case Verb::doctor:
     case Verb::demo:
     case Verb::dsr:
     case Verb::unsupported:

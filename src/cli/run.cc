@@ -11,6 +11,7 @@
 #include "cli/check.h"
 #include "usher/admin/server.h"
 #include "usher/base/log.h"
+#include "usher/control/leftovers.h"
 #include "usher/control/run.h"
 
 namespace usher::cli {
@@ -37,6 +38,15 @@ int run_in_foreground(const std::string& config_file) {
     return std::shared_ptr<void>(std::move(*server));
   };
   return run_service(*parsed.config, options);
+}
+
+int clean_up_after(const std::string& config_file) {
+  const Parsed parsed = load_config(config_file);
+  std::fputs(problem_lines(parsed).c_str(), stderr);
+  if (!parsed.config) return exit_usage;
+  const auto removed = remove_leftovers(*parsed.config);
+  std::fputs(removed ? ("usher: " + *removed + "\n").c_str() : refused(removed.error().message).err.c_str(), removed ? stdout : stderr);
+  return removed ? exit_done : exit_refused;
 }
 
 }  // namespace usher::cli

@@ -95,6 +95,11 @@ void warn_contradictions(const Node& table, const ListenerConfig& listener, cons
 }
 
 void refuse_contradictions(const Node& table, const ListenerConfig& listener, const PoolConfig& pool, Report& report) {
+  if (listener.datapath == Datapath::proxy && pool.on_down == OnDown::move) {
+    report.warning(where(table, "pool"),
+                   fmt::format("pool.on_down = \"move\" has no effect for listener {}", quoted(listener.name)),
+                   "what the proxy connects can't move: write datapath = \"kernel\" or \"auto\", or on_down = \"reset\"");
+  }
   if (listener.datapath != Datapath::kernel) return;
   if (const auto why = why_not_kernel(listener, pool)) {
     report.error(where(table, "datapath"), fmt::format("listener.datapath = \"kernel\": {}", *why),

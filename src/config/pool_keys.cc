@@ -142,6 +142,11 @@ void read_bind_source(const Value& value, PoolConfig& pool) {
 
 void read_single_writer(const Value& value, PoolConfig&) { only_default(value, value.boolean(), false, "false"); }
 
+void read_on_down(const Value& value, PoolConfig& pool) {
+  constexpr Word<OnDown> words[] = {{"keep", OnDown::keep}, {"reset", OnDown::reset}, {"move", OnDown::move}};
+  assign(pool.on_down, value.word<OnDown>(words));
+}
+
 void read_initial(const Value& value, PoolConfig& pool) {
   constexpr Word<bool> words[] = {{"checking", false}, {"up", true}};
   assign(pool.initially_up, value.word<bool>(words));
@@ -172,10 +177,7 @@ constexpr Key<PoolConfig> pool_keys[] = {
      [](const Value& v, PoolConfig& p) {
        assign(p.picker.panic_threshold, v.real({0, 1}));
      }},
-    {"on_down",
-     [](const Value& v, PoolConfig&) {
-       only_first_word(v, {"keep", "reset"});
-     }},
+    {"on_down", read_on_down},
     {"single_writer", read_single_writer},
     {"initial", read_initial},
     {"health", [](const Value& v, PoolConfig& p) { read_health(v, p.health); }},

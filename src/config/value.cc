@@ -195,9 +195,4 @@ std::optional<std::size_t> Value::word_index(std::span<const std::string_view> w
   return std::nullopt;
 }
 
-void only_first_word(const Value& value, std::initializer_list<std::string_view> words) {
-  const auto index = value.word_index(std::span(words.begin(), words.size()));
-  if (index && *index > 0) value.not_yet(fmt::format("\"{}\"", *words.begin()));
-}
-
 }  // namespace usher

@@ -88,8 +88,6 @@ void only_default(const Value& value, const std::optional<T>& written, const T& 
                   std::string_view fallback_text) {
   if (written && *written != fallback) value.not_yet(fallback_text);
 }
-/// The same for words: the first one is the default.
-void only_first_word(const Value& value, std::initializer_list<std::string_view> words);
 
 template <typename To, typename From>
 void assign(To& to, std::optional<From>&& from) {

@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "control/kernel_numbers.h"
 #include "control/network.h"
 #include "control/source_ports.h"
 #include "control/world.h"
@@ -16,10 +19,16 @@
 
 namespace usher {
 
-/// Touched by the control thread only.
+/// Where the kernel datapath of an usher with this configuration is pinned: by its admin socket, so that two on one host don't meet. Pure.
+std::string kernel_pin_folder(const AdminConfig& admin);
+
+/// Touched by the control thread only. Destroyed without withdraw(), it leaves what is pinned to the next usher of its configuration.
 class KernelDatapath {
  public:
-  explicit KernelDatapath(const Board& board) : board_(board) {}
+  /// Whether a backend has been judged by its checks since it is known here: before, that it isn't healthy says nothing.
+  using Judged = std::function<bool(BackendId)>;
+
+  KernelDatapath(const Board& board, std::string pin_folder) : board_(board), pin_folder_(std::move(pin_folder)) {}
 
   struct Choice {
     Datapath taken = Datapath::proxy;
@@ -29,18 +38,23 @@ class KernelDatapath {
   };
 
   /// Brings the kernel in line with the configuration, readiness, weights and this host's network. What is as it was costs a comparison.
-  /// Answers a sentence for each listener whose choice changed.
-  std::vector<std::string> follow(const World& world);
+  /// What an earlier usher left is taken up first; what nothing asks for any more is detached once its last flow has ended.
+  /// Answers a sentence for each listener whose choice changed, and for what came and went.
+  std::vector<std::string> follow(const World& world, const Judged& judged);
   /// Ends what is over, at its own pace; REQUIRES to be called about once a second.
   void sweep(TimePoint now);
-  /// New connections go to the proxy from here on; flows go on.
-  void stop_admitting();
-  /// Takes the programs off every interface; the flows that are left end.
-  void detach_all();
+  /// New connections go to the proxy from here on; flows go on. From here on sweep() goes faster.
+  void stop_admitting(TimePoint now);
+  /// After stop_admitting(): whether no flow is left whose packets still have to pass. Followed by sweep().
+  [[nodiscard]] bool settled(TimePoint now) const;
+  /// Detaches and unpins everything; the flows that are left end. Answers what was done, in a sentence; "" where nothing was loaded.
+  std::string withdraw();
 
   [[nodiscard]] Choice choice(const std::string& listener) const;
   /// Flows at the last sweep, and of one backend now; 0 without eBPF.
   [[nodiscard]] std::uint64_t flows() const noexcept { return swept_.flows / 2; }
+  /// Of these, established and not over.
+  [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
   [[nodiscard]] KernelBackendCounts counts(BackendId backend);
   [[nodiscard]] bool loaded() const noexcept { return path_ != nullptr; }
 
@@ -52,24 +66,48 @@ class KernelDatapath {
     std::vector<bool> may_serve;
   };
 
+  /// A backend of a listener's pool, and the way to it where there is one.
+  struct Member {
+    const BackendEntry* entry = nullptr;
+    std::optional<Route> route;
+  };
+
   Choice choose(const World& world, const ListenerEntry& entry, std::map<std::string, Served>& served);
   Result<void> load();
-  Result<std::vector<std::uint32_t>> interfaces_for(const ListenerConfig& listener) const;
+  void take_up(std::vector<std::string>& said);
+  void clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<std::string>& said);
+  [[nodiscard]] KernelFate fate_of(const BackendEntry& backend, const PoolConfig& pool) const;
+  Result<std::uint32_t> number_of(const BackendEntry& backend);
   Result<void> put(const std::string& address, Served served, std::uint32_t table_size);
   [[nodiscard]] std::vector<bool> who_may_serve(const std::vector<Backend>& backends) const;
-  Result<void> put_backend(const Backend& backend, const Route& route);
+  Result<void> give_to_kernel(const ListenerConfig& listener, const PoolConfig& pool, const std::vector<Member>& members,
+                              const std::vector<std::uint32_t>& interfaces, std::map<std::string, Served>& served, std::string& elsewhere);
+  Result<void> put_member(const Member& member, const PoolConfig& pool);
+  Result<void> put_backend(std::uint32_t number, const KernelBackend& backend);
 
   const Board& board_;
+  const std::string pin_folder_;
+  bool looked_for_left_ = false;  ///< whether an earlier usher left something: asked once
+  const Judged* judged_ = nullptr;  ///< during follow()
   std::unique_ptr<KernelPath> path_;
-  std::optional<Error> refused_;  ///< why it couldn't be loaded; tried again with the next configuration
+  std::optional<Error> refused_;  ///< why it couldn't be loaded or used; tried again with the next configuration
   std::shared_ptr<const Snapshot> refused_for_;
+  std::optional<Error> failed_;  ///< what went wrong after loading, in this follow()
   std::map<std::string, Choice> choices_;
   std::map<std::string, Served> served_;  ///< by address
-  std::map<std::uint32_t, KernelBackend> backends_;
+  KernelNumbers numbers_{PATH_BACKENDS_MAX};
+  std::map<std::uint32_t, std::uint32_t> number_by_id_;  ///< of each BackendId that the kernel knows
+  std::map<std::uint32_t, KernelBackend> backends_;      ///< by number, as they were set last
+  std::set<std::uint32_t> interfaces_wanted_;
+  std::vector<std::string> unsaid_;  ///< what loading met
   std::vector<Interface> interfaces_;
   std::vector<PortRange> ports_;
   PathSweep swept_{};
+  std::uint64_t active_ = 0;
   TimePoint sweep_due_;
+  std::optional<TimePoint> stopped_at_;  ///< since when nothing is admitted
+  std::optional<TimePoint> swept_at_;
+  std::optional<TimePoint> idle_since_;  ///< since when no flow is active, as sweeps saw it
 };
 
 }  // namespace usher

@@ -53,7 +53,7 @@ Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits l
   turns_seen_.resize(limits_.workers);
   steering_ = make_steering(limits_.workers);
   world_ = std::make_unique<World>(shared_, *steering_, sheets_);
-  kernel_ = std::make_unique<KernelDatapath>(shared_.board);
+  kernel_ = std::make_unique<KernelDatapath>(shared_.board, kernel_pin_folder(config.admin));
 }
 
 Supervisor::~Supervisor() {
@@ -125,6 +125,7 @@ void Supervisor::on_verdict(BackendId id, const std::string& label, const Flip& 
     if (checked == checked_.end() || checked->second != label) return;  // on its way when its backend left, or its checks ended
     shared_.board.set_healthy(id, flip.up);
     since_[id.value] = std::chrono::system_clock::now();
+    if (!flip.up) went_down_.push_back(id);
   }
   readiness_changed_ = true;
   commands_.wake();
@@ -169,8 +170,28 @@ void Supervisor::publish() {
 
 void Supervisor::follow_with_the_kernel() {
   readiness_changed_ = false;
+  close_on_down();
   if (phase_ == Phase::draining) return;
-  for (const std::string& change : kernel_->follow(*world_)) events_.add(LogLevel::info, "datapath", "", change);
+  const auto judged = [this](BackendId id) {
+    const std::lock_guard guard(checked_lock_);
+    return since_.contains(id.value);
+  };
+  for (const std::string& change : kernel_->follow(*world_, judged)) events_.add(LogLevel::info, "datapath", "", change);
+}
+
+void Supervisor::close_on_down() {
+  std::vector<BackendId> went_down;
+  {
+    const std::lock_guard guard(checked_lock_);
+    went_down.swap(went_down_);
+  }
+  for (const BackendId id : went_down) {
+    const auto entry = std::ranges::find(world_->backends(), id, &BackendEntry::id);
+    if (entry == world_->backends().end() || entry->removed || shared_.board[id].healthy) continue;
+    const auto pool = std::ranges::find(world_->config().pools, entry->pool, &PoolConfig::name);
+    if (pool == world_->config().pools.end() || pool->on_down != OnDown::reset) continue;
+    for (const auto& worker : workers_) worker->close_backend(id);
+  }
 }
 
 std::string Supervisor::one_line() const {
@@ -221,8 +242,11 @@ int Supervisor::serve() {
       log_error("control", "a worker has left; nothing can be served");
       return 1;
     }
-    if (phase_ == Phase::draining && std::ranges::all_of(workers_, [](const auto& worker) { return worker->finished(); })) break;
+    if (phase_ != Phase::draining) continue;
+    kernel_->sweep(Clock::now());
+    if (std::ranges::all_of(workers_, [](const auto& worker) { return worker->finished(); }) && kernel_drained()) break;
   }
+  withdraw_from_kernel();
   commands_.end();  // first: an admin thread that asks now is told so at once, and doesn't keep us
   guest_.reset();
   log_info("control", "drained; {} in all", counted(accepted_so_far(), "connection"));
@@ -245,8 +269,12 @@ void Supervisor::read_signals() {
       stop_requested_ = true;
     } else {
       // The second one: at once, but with every session's end counted and passed on.
-      if (drain_hurried_) std::_Exit(1);
+      if (drain_hurried_) {
+        withdraw_from_kernel();
+        std::_Exit(1);
+      }
       drain_hurried_ = true;
+      drain_deadline_ = Clock::now();
       events_.add(LogLevel::warning, "drain", "", "told to stop again: ending what is left at once");
       for (const auto& worker : workers_) worker->drain(Clock::now());
     }
@@ -256,11 +284,26 @@ void Supervisor::read_signals() {
 void Supervisor::begin_drain() {
   phase_ = Phase::draining;
   const Duration timeout = world_->config().global.drain_timeout;
-  events_.add(LogLevel::info, "drain", "", fmt::format("draining: {} have {:g} s to end", counted(shared_.sessions.load(), "session"),
+  const TimePoint now = Clock::now();
+  drain_deadline_ = now + timeout;
+  kernel_->stop_admitting(now);
+  kernel_->sweep(now);  // what it counts is exact then
+  const std::string flows = kernel_->loaded() ? fmt::format(" and {}", counted(kernel_->active(), "kernel flow")) : "";
+  events_.add(LogLevel::info, "drain", "", fmt::format("draining: {}{} have {:g} s to end", counted(shared_.sessions.load(), "session"), flows,
                                                        std::chrono::duration<double>(timeout).count()));
   notify_stopping(one_line());
-  kernel_->stop_admitting();
-  for (const auto& worker : workers_) worker->drain(Clock::now() + timeout);
+  for (const auto& worker : workers_) worker->drain(drain_deadline_);
+}
+
+bool Supervisor::kernel_drained() { return Clock::now() >= drain_deadline_ || kernel_->settled(Clock::now()); }
+
+void Supervisor::withdraw_from_kernel() {
+  const std::uint64_t left = kernel_->active();
+  const std::string done = kernel_->withdraw();
+  if (left != 0) {
+    events_.add(LogLevel::warning, "drain", "", fmt::format("{} had not ended; nothing forwards their packets any more", counted(left, "kernel flow")));
+  }
+  if (!done.empty()) log_info("control", "kernel datapath: {}", done);
 }
 
 bool Supervisor::workers_moved() {

@@ -63,6 +63,11 @@ class Supervisor final : public Service {
   void publish();
   /// Brings the kernel datapath in line with the world, and says what changed.
   void follow_with_the_kernel();
+  /// Closes the sessions of backends that went down, in pools that want it so.
+  void close_on_down();
+  /// A drain's part of it: whether it is over, and the end of what is left.
+  [[nodiscard]] bool kernel_drained();
+  void withdraw_from_kernel();
   void on_verdict(BackendId id, const std::string& label, const Flip& flip, bool first);
   [[nodiscard]] bool workers_moved();
   [[nodiscard]] std::string one_line() const;
@@ -97,6 +102,7 @@ class Supervisor final : public Service {
   Phase phase_ = Phase::starting;
   std::atomic<bool> stop_requested_{false};
   bool drain_hurried_ = false;
+  TimePoint drain_deadline_;
   std::string config_text_;
   std::optional<WallTime> reloaded_;
   std::string last_reload_error_;
@@ -110,7 +116,8 @@ class Supervisor final : public Service {
 
   std::mutex checked_lock_;                        ///< the prober's thread and control's
   std::map<std::uint32_t, std::string> checked_;  ///< labels of the backends that are checked, by id
-  std::map<std::uint32_t, WallTime> since_;       ///< of each one's present health
+  std::map<std::uint32_t, WallTime> since_;       ///< of each one's present health; no entry: not judged yet
+  std::vector<BackendId> went_down_;              ///< and nobody has looked whether their sessions are to be closed
 };
 
 }  // namespace usher

@@ -1,4 +1,4 @@
-// The kernel datapath's user side: loads the programs, attaches them by tcx links, and fills their maps.
+// The kernel datapath's user side: attaches its programs by tcx links, and fills their maps.
 #include "usher/steer/kernel_path.h"
 
 #ifdef USHER_HAVE_BPF
@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -17,6 +18,8 @@
 #include "kernel_path.skel.h"
 #include "steer/libbpf_log.h"
 #include "steer/path_address.h"
+#include "steer/path_pins.h"
+#include "steer/pinned_path.h"
 #include "usher/base/fd.h"
 #include "usher/base/log.h"
 
@@ -28,10 +31,11 @@ struct CloseObject {
 };
 using Object = std::unique_ptr<kernel_path_bpf, CloseObject>;
 
-struct CloseLink {
-  void operator()(bpf_link* link) const noexcept { bpf_link__destroy(link); }
-};
-using Link = std::unique_ptr<bpf_link, CloseLink>;
+Endpoint endpoint_of(const PathAddress& address, std::uint16_t port) {
+  std::array<std::uint8_t, sizeof address> bytes{};
+  std::memcpy(bytes.data(), &address, sizeof address);
+  return Endpoint::ipv6(bytes, ntohs(port)).unmapped();
+}
 
 std::uint32_t seconds_of(Duration duration, std::int64_t most) {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), 1, most));
@@ -40,6 +44,11 @@ std::uint32_t seconds_of(Duration duration, std::int64_t most) {
 std::string interface_name(std::uint32_t index) {
   char name[IF_NAMESIZE] = {};
   return ::if_indextoname(index, name) != nullptr ? std::string(name) : fmt::format("number {}", index);
+}
+
+KernelFate fate_of(std::uint32_t flags) {
+  if ((flags & PATH_BACKEND_RESET) != 0) return KernelFate::reset;
+  return (flags & PATH_BACKEND_MOVE) != 0 ? KernelFate::move : KernelFate::keep;
 }
 
 std::uint32_t flags_of(KernelFate fate) {
@@ -56,7 +65,19 @@ std::uint32_t flags_of(KernelFate fate) {
 
 class EbpfPath final : public KernelPath {
  public:
-  EbpfPath(Object object, std::size_t cpus) : object_(std::move(object)), per_cpu_(cpus), verdicts_per_cpu_(cpus) {}
+  EbpfPath(Object object, std::size_t cpus, std::vector<std::string> remarks)
+      : object_(std::move(object)), remarks_(std::move(remarks)), per_cpu_(cpus), verdicts_per_cpu_(cpus) {}
+
+  /// From here on links are pinned, too. `found`: what the maps held when they were taken up; `links` has the programs of who made them.
+  Result<void> settle(PathPins pins, Found found, std::map<std::uint32_t, Link> links) {
+    pins_ = std::move(pins);
+    links_ = std::move(links);
+    for (const auto& [index, link] : links_) {
+      if (auto replaced = replace_program(*link, *object_->progs.kernel_path); !replaced) return replaced;
+    }
+    if (found == Found::fitting) take_up_contents();
+    return {};
+  }
 
   Result<void> attach(std::uint32_t interface_index) override {
     if (links_.contains(interface_index)) return {};
@@ -66,11 +87,36 @@ class EbpfPath final : public KernelPath {
       const int code = errno;
       return std::unexpected(kernel_refused(fmt::format("attaching to interface {} refused", interface_name(interface_index)), code));
     }
+    if (pins_) {
+      const std::string path = pins_->link_path(interface_index);
+      if (const int answer = bpf_link__pin(link.get(), path.c_str()); answer != 0) {
+        return std::unexpected(kernel_refused(fmt::format("pinning the link {} refused", path), -answer));
+      }
+    }
     links_.emplace(interface_index, std::move(link));
     return {};
   }
 
-  void detach(std::uint32_t interface_index) override { links_.erase(interface_index); }
+  void detach(std::uint32_t interface_index) override {
+    const auto link = links_.find(interface_index);
+    if (link == links_.end()) return;
+    bpf_link__detach(link->second.get());
+    if (pins_) ::unlink(pins_->link_path(interface_index).c_str());
+    links_.erase(link);
+  }
+
+  Result<void> withdraw() override {
+    for (const std::uint32_t index : attached()) detach(index);
+    if (!pins_) return {};
+    auto cleared = pins_->clear();
+    pins_.reset();
+    return cleared;
+  }
+
+  const std::vector<std::string>& remarks() const override { return remarks_; }
+
+  std::vector<std::pair<std::uint32_t, KernelBackend>> left_backends() const override { return left_backends_; }
+  std::vector<Endpoint> left_services() const override { return left_services_; }
 
   std::vector<std::uint32_t> attached() const override {
     std::vector<std::uint32_t> indices;
@@ -99,8 +145,15 @@ class EbpfPath final : public KernelPath {
                             .weight = static_cast<std::uint16_t>(std::clamp<std::uint32_t>(backend.weight, 1, 65535)),
                             .interface_index = backend.interface_index,
                             .flags = flags_of(backend.fate),
-                            .zero = 0};
+                            .pool = backend.pool};
     return update(object_->maps.path_backends, number, value, fmt::format("backend {}", backend.address.text()));
+  }
+
+  Result<void> clear_counts(std::uint32_t number) override {
+    std::ranges::fill(per_cpu_, PathCounts{});
+    if (bpf_map_update_elem(bpf_map__fd(object_->maps.path_counts), &number, per_cpu_.data(), BPF_ANY) == 0) return {};
+    const int code = errno;
+    return std::unexpected(kernel_refused("clearing a backend's counts refused", code));
   }
 
   Result<void> put_service(const KernelService& service, std::span<const std::uint32_t> table) override {
@@ -161,6 +214,14 @@ class EbpfPath final : public KernelPath {
     return found;
   }
 
+  std::uint64_t active() override {
+    std::uint64_t sum = 0;
+    for (const auto& [number, flows] : whole<std::uint64_t>(object_->maps.path_active)) {
+      if (static_cast<std::int64_t>(flows) > 0) sum += flows;
+    }
+    return sum;
+  }
+
   KernelBackendCounts counts(std::uint32_t number) override {
     KernelBackendCounts result;
     if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.path_counts), &number, per_cpu_.data()) == 0) {
@@ -183,6 +244,55 @@ class EbpfPath final : public KernelPath {
   }
 
  private:
+  /// An array's entries, in few calls.
+  template <typename Value>
+  static std::vector<std::pair<std::uint32_t, Value>> whole(const bpf_map* map) {
+    __u32 count = bpf_map__max_entries(map);
+    std::vector<__u32> keys(count);
+    std::vector<Value> values(count);
+    __u32 place = 0;
+    // ENOENT says that the end was reached, not that nothing was read.
+    if (bpf_map_lookup_batch(bpf_map__fd(map), nullptr, &place, keys.data(), values.data(), &count, nullptr) != 0 && errno != ENOENT) count = 0;
+    std::vector<std::pair<std::uint32_t, Value>> entries;
+    for (__u32 i = 0; i < count; ++i) entries.emplace_back(keys[i], values[i]);
+    return entries;
+  }
+
+  /// The keys of a hash that nobody else writes to.
+  template <typename Key>
+  static std::vector<Key> keys_of(const bpf_map* map) {
+    std::vector<Key> keys;
+    Key key{};
+    for (int answer = bpf_map__get_next_key(map, nullptr, &key, sizeof key); answer == 0 && keys.size() < bpf_map__max_entries(map);
+         answer = bpf_map__get_next_key(map, &keys.back(), &key, sizeof key)) {
+      keys.push_back(key);
+    }
+    return keys;
+  }
+
+  void take_up_contents() {
+    for (const auto& [number, backend] : whole<PathBackend>(object_->maps.path_backends)) {
+      if (backend.port == 0) continue;
+      left_backends_.emplace_back(number, KernelBackend{.address = endpoint_of(backend.address, backend.port),
+                                                        .source = endpoint_of(backend.source, 0),
+                                                        .interface_index = backend.interface_index,
+                                                        .weight = backend.weight,
+                                                        .fate = fate_of(backend.flags),
+                                                        .pool = backend.pool});
+    }
+    for (const PathServiceKey& key : keys_of<PathServiceKey>(object_->maps.path_services)) {
+      PathService service{};
+      if (bpf_map__lookup_elem(object_->maps.path_services, &key, sizeof key, &service, sizeof service, 0) != 0) continue;
+      left_services_.push_back(endpoint_of(key.address, key.port));
+      places_.emplace(left_services_.back().text(), service.service);
+    }
+    for (const PathAddress& address : keys_of<PathAddress>(object_->maps.path_locals)) locals_.push_back(endpoint_of(address, 0).ip_text());
+    std::vector<std::string> names;
+    for (const auto& [index, link] : links_) names.push_back(interface_name(index));
+    remarks_.push_back(fmt::format("took up what an earlier usher left in {}, {}, flows: {}; its programs were replaced in place", pins_->folder(),
+                                   names.empty() ? "attached to no interface" : fmt::format("on {}", fmt::join(names, ", ")), active()));
+  }
+
   template <typename Key, typename Value>
   Result<void> update(const bpf_map* map, const Key& key, const Value& value, std::string_view what) {
     if (bpf_map__update_elem(map, &key, sizeof key, &value, sizeof value, BPF_ANY) == 0) return {};
@@ -229,6 +339,10 @@ class EbpfPath final : public KernelPath {
   }
 
   Object object_;
+  std::optional<PathPins> pins_;
+  std::vector<std::string> remarks_;
+  std::vector<std::pair<std::uint32_t, KernelBackend>> left_backends_;
+  std::vector<Endpoint> left_services_;
   std::map<std::uint32_t, Link> links_;
   std::map<std::string, std::uint32_t> places_;  ///< of the services in path_tables
   std::vector<std::string> locals_;
@@ -236,20 +350,59 @@ class EbpfPath final : public KernelPath {
   std::vector<std::uint64_t> verdicts_per_cpu_;
 };
 
+/// The folder, where one was asked for and can be had; else why not.
+std::optional<PathPins> take_folder(const std::string& folder, std::vector<std::string>& remarks) {
+  if (folder.empty()) return std::nullopt;
+  auto pins = PathPins::make(folder);
+  if (pins) return std::move(*pins);
+  remarks.push_back(fmt::format("kernel flows won't outlive this process: {}", pins.error().message));
+  return std::nullopt;
+}
+
+Result<std::unique_ptr<KernelPath>> finish(Object object, std::optional<PathPins> pins, Found found, std::vector<std::string> remarks) {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return std::unexpected(system_error("counting CPUs refused", -cpus));
+  if (found == Found::foreign) {
+    remarks.push_back(fmt::format("what an earlier usher left in {} is of another version: it is replaced, and the flows in it end", pins->folder()));
+  }
+  if (pins && found != Found::fitting) {
+    if (auto pinned = pin_maps(*object->obj, *pins); !pinned) {
+      remarks.push_back(fmt::format("kernel flows won't outlive this process: {}", pinned.error().message));
+      if (auto cleared = pins->clear(); !cleared) remarks.push_back(cleared.error().message);
+      pins.reset();
+    }
+  }
+  auto path = std::make_unique<EbpfPath>(std::move(object), static_cast<std::size_t>(cpus), std::move(remarks));
+  if (pins) {
+    auto links = take_up_links(*pins);
+    if (auto settled = path->settle(std::move(*pins), found, std::move(links)); !settled) return std::unexpected(settled.error());
+  }
+  return path;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options) {
   libbpf_set_print(print_to_debug_log);
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus < 1) return std::unexpected(system_error("counting CPUs refused", -cpus));
   Object object(kernel_path_bpf::open());
   if (!object) return std::unexpected(kernel_refused("opening the kernel datapath refused", errno));
   bpf_map__set_max_entries(object->maps.path_flows, options.flows_max * 2);
   bpf_map__set_max_entries(object->maps.path_half_open, options.half_open_max * 2);
-  if (const int answer = kernel_path_bpf::load(object.get()); answer != 0) {
-    return std::unexpected(kernel_refused("loading the kernel datapath refused", -answer));
+  std::vector<std::string> remarks;
+  auto pins = take_folder(options.pin_folder, remarks);
+  auto found = Found::nothing;
+  if (pins) {
+    const auto taken = take_up_maps(*object->obj, *pins);
+    if (!taken) return std::unexpected(taken.error());
+    found = *taken;
   }
-  return std::make_unique<EbpfPath>(std::move(object), static_cast<std::size_t>(cpus));
+  if (const int answer = kernel_path_bpf::load(object.get()); answer != 0) {
+    const Error refused = kernel_refused("loading the kernel datapath refused", -answer);
+    // What this call made goes with it; what was there stays for who may use it.
+    if (pins && found == Found::nothing) static_cast<void>(pins->clear());
+    return std::unexpected(refused);
+  }
+  return finish(std::move(object), std::move(pins), found, std::move(remarks));
 }
 
 }  // namespace usher

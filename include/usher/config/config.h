@@ -20,6 +20,8 @@ namespace usher {
 enum class ProxyProtocol { off, v1, v2 };
 enum class Datapath { proxy, kernel, automatic };
 enum class Forwarding { nat, dnat, dsr };
+/// What a backend's connections get when it goes down. `move` is the kernel datapath's: the flow's next packet goes to another backend.
+enum class OnDown { keep, reset, move };
 
 struct GlobalConfig {
   std::uint32_t workers = 0;  ///< 0 = auto: the cores that this process may use
@@ -83,6 +85,7 @@ struct PoolConfig {
   Duration idle_timeout = std::chrono::minutes(10);
   Duration half_close_timeout = std::chrono::minutes(1);
   Duration max_lifetime = Duration::zero();  ///< 0 = none
+  OnDown on_down = OnDown::keep;
   bool initially_up = false;                 ///< initial = "up"
   HealthOptions health;
   std::vector<BackendConfig> backends;

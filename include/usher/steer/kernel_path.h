@@ -28,6 +28,9 @@ struct KernelBackend {
   std::uint32_t interface_index = 0;  ///< where it is reached
   std::uint32_t weight = 1;
   KernelFate fate = KernelFate::keep;
+  std::uint32_t pool = 0;  ///< a hash of its pool's name
+
+  friend bool operator==(const KernelBackend&, const KernelBackend&) = default;
 };
 
 struct KernelService {
@@ -62,7 +65,8 @@ struct KernelPathOptions {
 };
 
 /// Owned by the control thread; not thread safe. What it has set stays in the kernel until it is changed; what it has attached stays until
-/// detach(), or, where it isn't pinned, until it is destroyed. Sources: bpf(2), tcx (kernel/bpf/tcx.c), bpf-helpers(7).
+/// detach() or withdraw(), or, where it isn't pinned, until it is destroyed. Pinned, both outlive the process, and the next load_kernel_path()
+/// takes them up. Sources: bpf(2), tcx (kernel/bpf/tcx.c), bpf-helpers(7).
 class KernelPath {
  public:
   virtual ~KernelPath() = default;
@@ -71,10 +75,20 @@ class KernelPath {
   virtual Result<void> attach(std::uint32_t interface_index) = 0;
   virtual void detach(std::uint32_t interface_index) = 0;
   [[nodiscard]] virtual std::vector<std::uint32_t> attached() const = 0;
+  /// Takes the programs off every interface and unpins everything: flows end here. The error names what stayed pinned.
+  virtual Result<void> withdraw() = 0;
+
+  /// What loading met, in sentences: what was taken up, or why nothing outlives this process.
+  [[nodiscard]] virtual const std::vector<std::string>& remarks() const = 0;
+  /// What stood in the maps that were taken up; nothing where they are new.
+  [[nodiscard]] virtual std::vector<std::pair<std::uint32_t, KernelBackend>> left_backends() const = 0;
+  [[nodiscard]] virtual std::vector<Endpoint> left_services() const = 0;
 
   virtual Result<void> set(const KernelSettings& settings) = 0;
   /// REQUIRES: number < PATH_BACKENDS_MAX. Flows to it follow a change of its fate, and keep the address that they have.
   virtual Result<void> put_backend(std::uint32_t number, const KernelBackend& backend) = 0;
+  /// Forgets what was counted under a number that is to be another backend's. REQUIRES: it has no flows.
+  virtual Result<void> clear_counts(std::uint32_t number) = 0;
   /// `table` says for each slot which backend stands there (Maglev; a backend has slots by its weight); empty: new connections go to the proxy.
   /// New flows go by it from here on, old ones stay. The swap is one pointer's.
   virtual Result<void> put_service(const KernelService& service, std::span<const std::uint32_t> table) = 0;
@@ -85,12 +99,20 @@ class KernelPath {
 
   /// Ends what is over or idle, and counts flows anew. Runs in the kernel; some 50 ns an entry.
   virtual Result<PathSweep> sweep() = 0;
+  /// Established flows of all backends that aren't over, those of backends that are no longer configured too; exact after a sweep.
+  [[nodiscard]] virtual std::uint64_t active() = 0;
   [[nodiscard]] virtual KernelBackendCounts counts(std::uint32_t number) = 0;
   [[nodiscard]] virtual std::array<std::uint64_t, PATH_VERDICTS> verdicts() = 0;
 };
 
-/// Loads the programs, or takes up what an earlier process has pinned. The error says what is missing: privilege, the kernel's age, a BPF file
-/// system.
+/// Loads the programs. Where `pin_folder` has maps of this ABI and shape, they are taken up with the flows in them, and the programs on the
+/// links that are pinned there are replaced in place; what doesn't fit is replaced whole, and its flows end. Where nothing can be pinned it
+/// works all the same, and remarks() says why. The error says what is missing: privilege, the kernel's age.
 Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options);
+
+/// Whether an earlier process has left something there.
+bool kernel_path_is_left(const std::string& pin_folder);
+/// Detaches and unpins it: its flows end. Answers what was done, in a sentence. The error says why not: a process that runs has it, privilege.
+Result<std::string> remove_kernel_path(const std::string& pin_folder);
 
 }  // namespace usher

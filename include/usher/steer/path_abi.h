@@ -15,7 +15,7 @@
 enum {
   PATH_ABI = 1,               // moves on when a layout below changes: a daemon adopts pinned maps of its own number only
   PATH_SERVICES_MAX = 1024,   // addresses that are listened on
-  PATH_BACKENDS_MAX = 4096,   // a backend's number is usher's BackendId
+  PATH_BACKENDS_MAX = 4096,   // numbers outlive the daemon: not its BackendIds, see control/kernel_numbers.h
   PATH_LOCALS_MAX = 1024,     // addresses of this host, for services that listen on every one
   PATH_PORT_RANGES = 4,       // of source ports that the stack leaves alone
   PATH_PORT_ATTEMPTS = 32,    // ports tried for one connection before it is left to the proxy
@@ -67,7 +67,7 @@ struct PathBackend {
   __u16 weight;
   __u32 interface_index;  // where it is reached
   __u32 flags;
-  __u32 zero;
+  __u32 pool;             // a hash of its pool's name: who takes these maps up tells one address in two pools apart; the program doesn't look
 };
 
 struct PathSettings {

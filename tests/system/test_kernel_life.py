@@ -1,0 +1,373 @@
+"""The kernel datapath outlives its daemon: kill -9 under load, adoption, another version's programs, cleanup, drain, reload."""
+import contextlib
+import json
+import pathlib
+import re
+import shutil
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from usher_test.clients import SteadyLoad, ending, exchange_once, receive_line
+from usher_test.network import Address
+from usher_test.peers import NameServers, needs, require_separate
+from usher_test.streams import Strand, digest_of, hash_stream, send_stream
+from usher_test.toml import config, listener, pool
+from usher_test.usher import BINARY
+from usher_test.waiting import eventually
+
+BPF_FILE_SYSTEM = "/sys/fs/bpf"
+RESERVED_PORTS = "40000-49999"
+OTHER_ABI = 4000000000
+# A multiplier of the program's hash: with another one in its place, the same binary has a program of another version.
+HASH_MULTIPLIER, OTHER_MULTIPLIER = struct.pack("<I", 0x45D9F3B), struct.pack("<I", 0x45D9F3D)
+
+
+@pytest.fixture(scope="module")
+def pinning(network):
+    """A BPF file system, mounted for as long as these tests last where there is none."""
+    require_separate(network)
+    needs("bpftool")
+    mounted = any(line.split()[1:3] == [BPF_FILE_SYSTEM, "bpf"] for line in open("/proc/mounts", encoding="utf-8"))
+    if not mounted:
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", BPF_FILE_SYSTEM], capture_output=True, text=True, timeout=20)
+        if done.returncode != 0:
+            pytest.skip(f"no BPF file system can be mounted ({done.stderr.strip()})")
+    before = network.balancer.sysctl("net.ipv4.ip_local_reserved_ports")
+    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", RESERVED_PORTS)
+    yield
+    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", before or "")
+    if not mounted:
+        subprocess.run(["umount", BPF_FILE_SYSTEM], check=True, timeout=20)
+
+
+class Life:
+    """An usher of the kernel datapath, what it pinned, and its end by kill -9."""
+
+    def __init__(self, bench, network, make_usher, names=("a", "b"), **options):
+        self.bench, self.network = bench, network
+        self.servers = NameServers(bench, list(names))
+        self.front = Address(network.balancer.ip4, next(iter(self.servers.addresses.values())).port)
+        self.usher = make_usher(self.config(**options))
+        self.folder = pathlib.Path(re.search(r"/sys/fs/bpf/usher-\w+", self.cleanup()).group())
+        self.usher.start()
+        self.served_by("kernel")
+
+    def config(self, pairs=None, datapath="kernel", drain_timeout="5s", **pool_keys):
+        return config(listener(self.front.text, datapath=datapath), pool(pairs or self.servers.pairs, **{"algorithm": "two_choices", **pool_keys}),
+                      drain_timeout=drain_timeout)
+
+    def served_by(self, datapath):
+        def check():
+            row = self.usher.get("/api/v1/listeners")["listeners"][0]
+            assert row["datapath"] == datapath, row
+            return True
+        eventually(check, 5)
+
+    def connect(self):
+        """A connection, and who answers it."""
+        connected = self.network.client.connect(self.front)
+        return connected, receive_line(connected)
+
+    def through_kernel(self):
+        return self.usher.active() == 0
+
+    def kill(self):
+        self.usher.process.kill()
+        self.usher.admin_path.unlink()  # the next one's answers are not to be taken for this one's refusals
+
+    def start_again(self, binary=None, datapath="kernel"):
+        """The next daemon of the same file."""
+        if binary:
+            self.usher.binary = binary
+        self.usher.launch()
+        self.usher.process.wait_until(self.serving, 15, "serving")
+        self.served_by(datapath)
+
+    def serving(self):
+        with contextlib.suppress(ConnectionError, FileNotFoundError):
+            return self.usher.get("/api/v1/status")["phase"] == "serving"
+
+    def cleanup(self, status=0):
+        done = self.bench.run([BINARY, "run", "--cleanup", "-c", self.usher.config_path], place=self.network.balancer, status=status)
+        return done.stdout + done.stderr
+
+    def events(self):
+        return [event["message"] for event in self.usher.get("/api/v1/events")["events"]]
+
+    def said(self, words):
+        return [message for message in self.events() if words in message]
+
+    def links(self):
+        """{number of the link: number of its program}, of what is pinned."""
+        found = {}
+        for path in self.folder.glob("link_*"):
+            # Its status says whether it could list who holds the link, too.
+            one = json.loads(self.bench.run(["bpftool", "-j", "link", "show", "pinned", path], place=self.network.balancer, status=None).stdout)
+            found[one["id"]] = one["prog_id"]
+        return found
+
+    def tag(self, program):
+        return json.loads(self.bench.run(["bpftool", "-j", "prog", "show", "id", program]).stdout)["tag"]
+
+    def nothing_left(self):
+        assert not self.folder.exists(), sorted(self.folder.iterdir())
+        shown = json.loads(self.bench.run(["bpftool", "-j", "net", "show"], place=self.network.balancer).stdout)
+        assert not [one for one in shown[0]["tc"] if one["name"] == "kernel_path"], shown
+        return True
+
+
+@pytest.fixture
+def live(request, bench, network, make_usher, pinning):
+    made = []
+
+    def make(**options):
+        made.append(Life(bench, network, make_usher, **options))
+        return made[-1]
+
+    yield make
+    failed = not request.node.report_call.passed
+    for one in made:
+        if failed:
+            one.usher.process.kill()
+        if not one.usher.process.running():
+            one.usher.ended = True
+            one.cleanup()
+
+
+def test_kill_9_under_load_is_noticed_by_no_flow(live):
+    it = live()
+    total = 256 << 20
+    with SteadyLoad(it.network.client, it.front, per_second=100) as load:
+        connected, name = it.connect()
+        assert name in ("a", "b") and it.through_kernel()
+        sender, reader = Strand(send_stream, connected, 7, total), Strand(hash_stream, connected)
+        eventually(lambda: load.succeeded >= 50, 10)
+        it.kill()
+        after = load.succeeded
+        eventually(lambda: load.succeeded >= after + 100, 10, "new connections, by the last table")
+        it.start_again()
+        after = load.succeeded
+        eventually(lambda: load.succeeded >= after + 100, 10)
+        sender.get()
+        assert reader.get() == (total, digest_of(7, total))
+        connected.close()
+    assert not load.failures, load.failures[:5]
+    assert it.said("took up what an earlier usher left")
+
+
+def test_a_new_daemon_takes_up_flows_tables_and_links(live):
+    it = live(algorithm="maglev")
+    connected, name = it.connect()
+    links = it.links()
+    assert len(links) == 2
+    it.kill()
+    assert it.links() == links
+    it.start_again()
+    again = it.links()
+    assert again.keys() == links.keys(), "the links are the old ones"
+    assert not set(again.values()) & set(links.values()), "the programs are new"
+    with connected:
+        connected.sendall(b"still here\n")
+        assert receive_line(connected) == "still here"
+        other = "b" if name == "a" else "a"
+        it.usher.command("drain", f"app/{name}")
+        assert {it.connect()[1] for _ in range(20)} == {other}
+        connected.sendall(b"and here\n")
+        assert receive_line(connected) == "and here"
+
+
+def test_a_backend_keeps_its_number_whatever_its_place_in_the_file(live):
+    it = live(names=("a", "b", "c"))
+    connected = [it.connect() for _ in range(12)]
+    it.kill()
+    kept = [pair for pair in it.servers.pairs if pair[0] != "a"]
+    it.usher.write(it.config(pairs=list(reversed(kept))))
+    it.start_again()
+    for one, name in connected:
+        one.sendall(b"x\n")
+        assert receive_line(one) == "x", name
+    assert {it.connect()[1] for _ in range(30)} == {"b", "c"}
+    # A flow's fate is its backend's: those of b go when b is disabled, and no others.
+    it.usher.command("disable", "app/b")
+    for one, name in connected:
+        one.sendall(b"y\n")
+        if name == "b":
+            assert ending(one) == "reset"
+        else:
+            assert receive_line(one) == "y", name
+        one.close()
+
+
+def other_version(bench):
+    """This binary, with another version of the program in it."""
+    path = pathlib.Path(bench.path("usher-other"))
+    binary = pathlib.Path(BINARY).read_bytes()
+    assert binary.count(HASH_MULTIPLIER) > 0
+    path.write_bytes(binary.replace(HASH_MULTIPLIER, OTHER_MULTIPLIER))
+    shutil.copymode(BINARY, path)
+    return path
+
+
+def test_a_program_of_another_version_is_replaced_in_place(live, bench):
+    it = live()
+    connected, _ = it.connect()
+    before = it.links()
+    tags = {it.tag(program) for program in before.values()}
+    with SteadyLoad(it.network.client, it.front, per_second=100) as load:
+        it.kill()
+        it.start_again(other_version(bench))
+        eventually(lambda: load.succeeded >= 100, 10)
+    after = it.links()
+    assert after.keys() == before.keys()
+    assert not {it.tag(program) for program in after.values()} & tags
+    with connected:
+        connected.sendall(b"as before\n")
+        assert receive_line(connected) == "as before"
+    assert not load.failures, load.failures[:5]
+
+
+def test_maps_of_another_abi_are_replaced_whole_and_it_is_said(live):
+    it = live()
+    it.kill()
+    settings = str(it.folder / "path_settings")
+    shown = json.loads(it.bench.run(["bpftool", "-j", "map", "dump", "pinned", settings]).stdout)[0]["value"]
+    value = struct.pack("<I", OTHER_ABI) + bytes(int(byte, 16) for byte in shown[4:])
+    it.bench.run(["bpftool", "map", "update", "pinned", settings, "key", "hex", *["00"] * 4, "value", "hex", *[f"{byte:02x}" for byte in value]])
+    it.start_again()
+    assert it.said("of another version")
+    assert exchange_once(it.network.client, it.front) in ("a", "b")
+    assert it.links()
+
+
+def test_a_start_that_was_cut_short_is_cleaned(live):
+    it = live()
+    it.kill()
+    for name in ("path_flows", "path_tables"):
+        (it.folder / name).unlink()
+    it.start_again()
+    assert it.said("of another version")
+    assert exchange_once(it.network.client, it.front) in ("a", "b")
+
+
+def test_cleanup_takes_away_what_a_killed_one_left(live):
+    it = live()
+    assert "a running usher has" in it.cleanup(status=1)
+    it.kill()
+    said = it.cleanup()
+    assert "detached from to1, to2" in said and "unpinned" in said, said
+    assert it.nothing_left()
+    assert "nothing was left" in it.cleanup()
+
+
+def test_a_drain_waits_for_kernel_flows_and_leaves_nothing(live):
+    it = live(drain_timeout="20s")
+    connected, _ = it.connect()
+    it.usher.terminate()
+    it.usher.process.wait_until(lambda: "1 kernel flow have" in it.usher.process.output(), 5, "draining")
+    for _ in range(3):
+        connected.sendall(b"on\n")
+        assert receive_line(connected) == "on"
+    assert it.usher.process.running()
+    connected.shutdown(socket.SHUT_WR)
+    assert connected.recv(1) == b""
+    connected.close()
+    it.usher.wait_exit(10)
+    assert "had not ended" not in it.usher.process.output()
+    assert it.nothing_left()
+
+
+def test_a_drain_says_how_many_flows_are_left_at_its_end(live):
+    it = live(drain_timeout="1s")
+    held = [it.connect()[0] for _ in range(3)]
+    it.usher.stop()
+    assert "3 kernel flows had not ended" in it.usher.process.output()
+    assert it.nothing_left()
+    for one in held:
+        one.close()
+
+
+def test_a_reload_to_the_proxy_and_back_loses_no_flow(live):
+    it = live()
+    old, _ = it.connect()
+    with SteadyLoad(it.network.client, it.front, per_second=100) as load:
+        it.usher.reload(it.config(datapath="proxy"))
+        it.served_by("proxy")
+        middle, _ = it.connect()
+        eventually(lambda: it.usher.active() >= 1, 5)
+        old.sendall(b"kernel\n")
+        assert receive_line(old) == "kernel"
+        assert it.links(), "a flow is left, so it stays attached"
+        old.close()
+        eventually(lambda: it.nothing_left(), 15, "nothing attached")
+        it.usher.reload(it.config())
+        it.served_by("kernel")
+        middle.sendall(b"proxy\n")
+        assert receive_line(middle) == "proxy"
+        middle.close()
+        after = load.succeeded
+        eventually(lambda: load.succeeded >= after + 50, 5)
+    assert not load.failures, load.failures[:5]
+    assert it.links()
+    eventually(lambda: it.usher.active() == 0, 5)
+
+
+def test_a_proxy_after_a_killed_kernel_datapath_lets_its_flows_end(live):
+    it = live()
+    connected, _ = it.connect()
+    it.kill()
+    it.usher.write(it.config(datapath="proxy"))
+    it.start_again(datapath="proxy")
+    connected.sendall(b"on\n")
+    assert receive_line(connected) == "on"
+    connected.close()
+    eventually(lambda: it.nothing_left(), 15, "nothing attached")
+    assert exchange_once(it.network.client, it.front) in ("a", "b")
+
+
+def test_two_ushers_on_one_host_do_not_meet(live, make_usher):
+    it = live()
+    connected, _ = it.connect()
+    other = live()
+    assert other.folder != it.folder
+    other.usher.stop()
+    assert not other.folder.exists()
+    connected.sendall(b"on\n")
+    assert receive_line(connected) == "on"
+    connected.close()
+
+
+HEALTH = {"type": "tcp", "interval": "100ms", "fast_interval": "50ms", "timeout": "100ms", "rise": 1, "fall": 2}
+
+
+@pytest.mark.parametrize("datapath", ["kernel", "proxy"])
+@pytest.mark.parametrize("on_down", ["keep", "reset"])
+def test_on_down(bench, network, make_usher, pinning, live, datapath, on_down):
+    it = live(health=HEALTH, on_down=on_down)
+    if datapath == "proxy":
+        it.usher.reload(it.config(datapath="proxy", health=HEALTH, on_down=on_down))
+        it.served_by("proxy")
+    connected, name = it.connect()
+    # Checks find nobody; what is established goes on.
+    with contextlib.ExitStack() as stack:
+        refuse_new(network.backend, it.servers.addresses[name], stack)
+        eventually(lambda: it.usher.backends()[f"app/{name}"]["health"] == "down", 5)
+        if on_down == "keep":
+            connected.sendall(b"on\n")
+            assert receive_line(connected) == "on"
+        else:
+            if datapath == "kernel":
+                connected.sendall(b"on\n")  # a flow is reset when it says something
+            assert ending(connected) == "reset"
+    connected.close()
+
+
+def refuse_new(place, address, stack):
+    """No new connection reaches `address`, until the stack is unwound."""
+    table = "usher_test_down"
+    lines = [f"table inet {table} {{", "chain input {", "type filter hook input priority 0;",
+             f"tcp dport {address.port} tcp flags & (syn | ack) == syn drop", "}", "}", ""]
+    subprocess.run(place.command([needs("nft"), "\n".join(lines)]), check=True, timeout=20)
+    stack.callback(subprocess.run, place.command(["nft", "delete", "table", "inet", table]), check=True, timeout=20)
