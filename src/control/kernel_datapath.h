@@ -1,6 +1,7 @@
 // KernelDatapath: which listeners the kernel serves, and why; keeps its tables in line with the world.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -41,7 +42,10 @@ class KernelDatapath {
   [[nodiscard]] Choice choice(const std::string& listener) const;
   /// Flows at the last sweep, and of one backend now; 0 without eBPF.
   [[nodiscard]] std::uint64_t flows() const noexcept { return swept_.flows / 2; }
+  /// Of these, such as have no whole handshake.
+  [[nodiscard]] std::uint64_t half_open() const noexcept { return swept_.half_open / 2; }
   [[nodiscard]] KernelBackendCounts counts(BackendId backend);
+  [[nodiscard]] std::array<std::uint64_t, PATH_VERDICTS> verdicts() { return path_ ? path_->verdicts() : std::array<std::uint64_t, PATH_VERDICTS>{}; }
   [[nodiscard]] bool loaded() const noexcept { return path_ != nullptr; }
 
  private:
