@@ -199,54 +199,43 @@ ALWAYS_INLINE void on_news(struct bpf_sock_ops* ops) {
   if (!socket) return;
   struct Told* told = bpf_sk_storage_get(&pulse_sockets, socket, 0, 0);
   if (!told) return;
+  if (ops->op == BPF_SOCK_OPS_RTT_CB) {  // with most acknowledgments: nearly always over here
+    __u64 now = bpf_ktime_get_coarse_ns();
+    if ((__s64)(now - told->told_ns) < (__s64)TELL_NS) return;
+    told->told_ns = now;
+  }
   struct PathCounts* counts = counts_of(told->backend);
   if (!counts) return;
-  switch (ops->op) {
-    case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: {
-      __u32 bucket = bucket_of(bpf_ktime_get_ns() - told->dialled_ns);
-      ADD(counts, established, 1);
-      if (bucket < PATH_RTT_BUCKETS) ADD(counts, rtt[bucket], 1);
-      return;
-    }
-    case BPF_SOCK_OPS_RETRANS_CB:
-      if (ops->state == BPF_TCP_SYN_SENT) {
-        ADD(counts, syn_retransmits, 1);
-      } else {
-        ADD(counts, retransmits, (__u64)ops->args[1]);
-      }
-      return;
-    case BPF_SOCK_OPS_RTT_CB: {
-      __u64 now = bpf_ktime_get_coarse_ns();
-      if ((__s64)(now - told->told_ns) < (__s64)TELL_NS) return;
-      told->told_ns = now;
-      break;
-    }
-    case BPF_SOCK_OPS_STATE_CB:
-      if (ops->args[1] != BPF_TCP_CLOSE) return;
-      break;
-    default:
-      return;
+  if (ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
+    __u32 bucket = bucket_of(bpf_ktime_get_ns() - told->dialled_ns);
+    ADD(counts, established, 1);
+    if (bucket < PATH_RTT_BUCKETS) ADD(counts, rtt[bucket], 1);
+    return;
   }
+  if (ops->op == BPF_SOCK_OPS_RETRANS_CB) {
+    if (ops->state == BPF_TCP_SYN_SENT) {
+      ADD(counts, syn_retransmits, 1);
+    } else {
+      ADD(counts, retransmits, (__u64)ops->args[1]);
+    }
+    return;
+  }
+  bool ends = ops->op == BPF_SOCK_OPS_STATE_CB;
+  if (ends && ops->args[1] != BPF_TCP_CLOSE) return;
   struct tcp_sock* tcp = bpf_skc_to_tcp_sock(socket);
   if (!tcp) return;
   tell(tcp, told, counts);
-  if (ops->op == BPF_SOCK_OPS_STATE_CB) on_end(tcp, ops->args[0], counts);
+  if (ends) on_end(tcp, ops->args[0], counts);
 }
 
 SEC("sockops")
 int pulse(struct bpf_sock_ops* ops) {
-  switch (ops->op) {
-    case BPF_SOCK_OPS_TCP_CONNECT_CB:
-      on_dial(ops);
-      break;
-    case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-    case BPF_SOCK_OPS_RETRANS_CB:
-    case BPF_SOCK_OPS_RTT_CB:
-    case BPF_SOCK_OPS_STATE_CB:
-      on_news(ops);
-      break;
-    default:
-      break;
+  __u32 op = ops->op;
+  if (op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+    on_dial(ops);
+  } else if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || op == BPF_SOCK_OPS_RETRANS_CB || op == BPF_SOCK_OPS_RTT_CB ||
+             op == BPF_SOCK_OPS_STATE_CB) {
+    on_news(ops);
   }
   ops->reply = -1;  // last: it shares its place with the arguments
   return 1;

@@ -34,8 +34,10 @@ std::string label_of(const BackendEntry& entry) { return entry.label() + " " + e
 }  // namespace
 
 void KernelLedger::begin(std::uint32_t number, std::string label, const Reading& reading) {
-  Row& row = rows_[number];
-  row = Row{.label = std::move(label), .proxy_seen = reading.proxy.value_or(PathCounts{}), .kernel_seen = reading.kernel.value_or(PathCounts{}), .sums = {}};
+  rows_[number] = Row{.label = std::move(label),
+                      .proxy_seen = reading.proxy.value_or(PathCounts{}),
+                      .kernel_seen = reading.kernel.value_or(PathCounts{}),
+                      .sums = {}};
 }
 
 std::uint64_t KernelLedger::note(std::uint32_t number, const Reading& reading) {
@@ -125,7 +127,8 @@ void KernelCounts::follow_backends(const World& world) {
 void KernelCounts::follow_listeners(const World& world) {
   std::map<std::string, std::vector<std::string>> served;  // pool -> listeners
   for (const ListenerEntry& entry : world.listeners()) {
-    if (!entry.removed && kernel_.choice(entry.config.name).taken == Datapath::kernel) served[entry.config.pool].push_back(entry.config.name);
+    if (entry.removed || kernel_.choice(entry.config.name).taken != Datapath::kernel) continue;
+    served[entry.config.pool].push_back(entry.config.name);
   }
   alone_.clear();
   listeners_.clear();
@@ -140,7 +143,8 @@ void KernelCounts::follow_listeners(const World& world) {
     listeners_.emplace(listener, totals);
   }
   std::erase_if(established_, [&](const auto& known) {
-    return std::ranges::none_of(world.listeners(), [&](const ListenerEntry& entry) { return !entry.removed && entry.config.name == known.first; });
+    const auto is_it = [&](const ListenerEntry& entry) { return !entry.removed && entry.config.name == known.first; };
+    return std::ranges::none_of(world.listeners(), is_it);
   });
 }
 

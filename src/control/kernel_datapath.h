@@ -45,7 +45,8 @@ class KernelDatapath {
   /// Of these, such as have no whole handshake.
   [[nodiscard]] std::uint64_t half_open() const noexcept { return swept_.half_open / 2; }
   [[nodiscard]] KernelBackendCounts counts(BackendId backend);
-  [[nodiscard]] std::array<std::uint64_t, PATH_VERDICTS> verdicts() { return path_ ? path_->verdicts() : std::array<std::uint64_t, PATH_VERDICTS>{}; }
+  /// How the program treated packets; REQUIRES: loaded().
+  [[nodiscard]] std::array<std::uint64_t, PATH_VERDICTS> verdicts() { return path_->verdicts(); }
   [[nodiscard]] bool loaded() const noexcept { return path_ != nullptr; }
 
  private:

@@ -18,9 +18,10 @@ struct PulseBackend {
   std::uint32_t number = 0;  ///< below PATH_BACKENDS_MAX
 };
 
-/// Owned by the control thread; not thread safe. What is counted, and when: bpf/pulse.bpf.c. `bytes_in` and `bytes_out` of its PathCounts
-/// are those of the streams, each byte once, without headers; `packets_*` are all segments. A socket tells what it has moved at its end, and
-/// before that at most once a second, when an acknowledgment has been timed. Sources: bpf(2), BPF_PROG_TYPE_SOCK_OPS (net/core/filter.c).
+/// Owned by the control thread; not thread safe. What is counted, and when: bpf/pulse.bpf.c. `bytes_in` and `bytes_out` of its
+/// PathCounts are those of the streams, each byte once, without headers; `packets_*` are all segments. A socket tells what it
+/// has moved at its end, and before that at most once a second, when an acknowledgment has been timed: one that only receives
+/// tells at its end. Sources: bpf(2), BPF_PROG_TYPE_SOCK_OPS (net/core/filter.c, net/ipv4/tcp_input.c).
 class Pulse {
  public:
   virtual ~Pulse() = default;
@@ -38,9 +39,10 @@ class Pulse {
   [[nodiscard]] virtual std::string describe() const = 0;
 };
 
-/// Loads the program and attaches it to the cgroup v2 that this process is in; where that isn't possible the null object comes back, and
-/// describe() says why. Never fails. Needs CAP_BPF, CAP_PERFMON (it reads the kernel's sockets), CAP_NET_ADMIN (a cgroup's programs), cgroup
-/// v2, the kernel's BTF, and Linux 6.10, from which on the program may ask which thread dials. Detached when it is destroyed.
+/// Loads the program and attaches it to the cgroup v2 that this process is in; where that isn't possible the null object comes
+/// back, and describe() says why. Never fails. Needs CAP_BPF, CAP_PERFMON (it reads the kernel's sockets), CAP_NET_ADMIN (a
+/// cgroup's programs), cgroup v2, the kernel's BTF, and Linux 6.10, from which on the program may ask which thread dials.
+/// Detached when it is destroyed.
 std::unique_ptr<Pulse> make_pulse();
 
 /// The null object itself.

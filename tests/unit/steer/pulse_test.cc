@@ -52,7 +52,8 @@ struct Server {
     sockaddr_storage bound{};
     socklen_t length = sizeof bound;
     REQUIRE(::getsockname(socket.number(), reinterpret_cast<sockaddr*>(&bound), &length) == 0);
-    address = wanted.with_port(ntohs(family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port : reinterpret_cast<sockaddr_in6&>(bound).sin6_port));
+    const auto port = family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port : reinterpret_cast<sockaddr_in6&>(bound).sin6_port;
+    address = wanted.with_port(ntohs(port));
   }
   Fd socket;
   Endpoint address;
@@ -197,7 +198,9 @@ TEST_CASE("the null pulse counts nothing and says why") {
 
 TEST_CASE("the cgroup's folder follows from what /proc says") {
   const std::string unified = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
-  const std::string hybrid = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n40 24 0:30 / /sys/fs/cgroup/unified rw shared:3 - cgroup2 cgroup2 rw\n";
+  const std::string hybrid =
+      "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+      "40 24 0:30 / /sys/fs/cgroup/unified rw shared:3 - cgroup2 cgroup2 rw\n";
   CHECK(cgroup_folder("0::/system.slice/usher.service\n", unified) == "/sys/fs/cgroup/system.slice/usher.service");
   CHECK(cgroup_folder("4:memory:/x\n0::/\n", hybrid) == "/sys/fs/cgroup/unified");
   CHECK(cgroup_folder("0::/a/b\n", "1 2 0:26 /a /sub\\040group rw - cgroup2 cgroup2 rw\n") == "/sub group/b");
