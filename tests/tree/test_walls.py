@@ -25,7 +25,7 @@ MAY = {
     # a program of its own; units.h so that durations and sizes are written as in the configuration
     "bench": ["base", "load", "config/units.h"],
     "main": ["cli", "bench"],
-    "bpf": ["steer/abi.h"],
+    "bpf": ["steer/abi.h", "steer/path_abi.h"],
 }
 
 # A library and the rooms that alone may include it.
