@@ -23,6 +23,26 @@ Json histogram(const HistogramTotals& totals) {
   return {{"count", totals.count()}, {"sum", static_cast<double>(totals.sum_ns) * 1e-9}};
 }
 
+Json seconds_or_null(const std::optional<Duration>& duration) { return duration ? Json(seconds(*duration)) : Json(nullptr); }
+
+/// null: no eBPF counts.
+Json kernel_object(const std::optional<KernelTotals>& kernel) {
+  if (!kernel) return nullptr;
+  return {{"flows", kernel->flows},
+          {"connections", kernel->tried},
+          {"established", kernel->established},
+          {"refused", kernel->refused},
+          {"syn_retransmits", kernel->syn_retransmits},
+          {"retransmits", kernel->retransmits},
+          {"resets", kernel->resets},
+          {"bytes_in", kernel->bytes_in},
+          {"bytes_out", kernel->bytes_out},
+          {"packets_in", kernel->packets_in},
+          {"packets_out", kernel->packets_out},
+          {"connect_p50", seconds_or_null(kernel->connect_quantile(0.5))},
+          {"connect_p99", seconds_or_null(kernel->connect_quantile(0.99))}};
+}
+
 Json listener_object(const ListenerReport& listener) {
   Json closed = Json::object();
   for (std::size_t i = 0; i < outcome_count; ++i) {
@@ -39,7 +59,8 @@ Json listener_object(const ListenerReport& listener) {
           {"closed", std::move(closed)},
           {"bytes_in", listener.totals.bytes_in},
           {"bytes_out", listener.totals.bytes_out},
-          {"duration", histogram(listener.totals.duration)}};
+          {"duration", histogram(listener.totals.duration)},
+          {"kernel", listener.kernel ? Json{{"accepted", listener.kernel->accepted}, {"active", listener.kernel->active}} : Json(nullptr)}};
 }
 
 Json backend_object(const BackendReport& backend) {
@@ -68,7 +89,8 @@ Json backend_object(const BackendReport& backend) {
           {"bytes_out", backend.totals.bytes_out},
           {"checks_passed", backend.totals.checks_passed},
           {"checks_failed", backend.totals.checks_failed},
-          {"flips", backend.totals.flips}};
+          {"flips", backend.totals.flips},
+          {"kernel", kernel_object(backend.totals.kernel)}};
 }
 
 Json connection_object(const ConnectionReport& connection) {
@@ -135,6 +157,7 @@ std::string to_json(const StatusReport& status) {
                 {"descriptors_open", status.descriptors_open},
                 {"descriptors_max", status.descriptors_max},
                 {"steering", status.steering},
+                {"kernel_counters", status.kernel_counters},
                 {"listeners", status.listeners},
                 {"pools", status.pools},
                 {"backends", status.backends},

@@ -83,6 +83,32 @@ Result<std::string> list_table(std::string_view text, const char* key, const std
   return render_table(columns, rows);
 }
 
+/// What the proxy counts and, where there is some, what the kernel datapath does.
+std::string with_kernel(const Json& row, const char* key) {
+  const auto own = row.find(key);
+  const auto kernel = row.find("kernel");
+  if (own == row.end() || !own->is_number_unsigned() || kernel == row.end() || !kernel->is_object()) return field(row, key);
+  const auto beside = kernel->find(key);
+  const bool known = beside != kernel->end() && beside->is_number_unsigned();
+  return std::to_string(own->get<std::uint64_t>() + (known ? beside->get<std::uint64_t>() : 0));
+}
+
+std::string kernel_field(const Json& row, const char* key) {
+  const auto kernel = row.find("kernel");
+  return kernel != row.end() && kernel->is_object() ? field(*kernel, key) : unknown;
+}
+
+/// Packets to or from a backend that were sent again, SYNs included.
+std::string sent_again(const Json& row) {
+  const auto kernel = row.find("kernel");
+  if (kernel == row.end() || !kernel->is_object()) return unknown;
+  std::uint64_t sum = 0;
+  for (const char* const key : {"retransmits", "syn_retransmits"}) {
+    if (const auto count = kernel->find(key); count != kernel->end() && count->is_number_unsigned()) sum += count->get<std::uint64_t>();
+  }
+  return std::to_string(sum);
+}
+
 std::string backend_state(const Json& row) { return field(row, "removed") == "yes" ? "removed" : field(row, "intent"); }
 
 }  // namespace
@@ -122,6 +148,7 @@ Result<std::string> status_table(std::string_view text) {
   };
   if (of("last_reload_error") != unknown) lines.emplace_back("last reload", "refused: " + of("last_reload_error"));
   lines.emplace_back("workers", fmt::format("{}, steering: {}", of("workers"), of("steering")));
+  if (of("kernel_counters") != unknown) lines.emplace_back("counters", of("kernel_counters"));
   lines.emplace_back("connections", fmt::format("{} active of {}, {} accepted", of("connections_active"),
                                                 of("connections_max"), of("connections_accepted")));
   lines.emplace_back("descriptors", fmt::format("{} open of {}", of("descriptors_open"), of("descriptors_max")));
@@ -145,40 +172,53 @@ Result<std::string> listeners_table(std::string_view json) {
                                        {"IN", Align::right},
                                        {"OUT", Align::right}};
   return list_table(json, "listeners", columns, [](const Json& row) -> std::vector<std::string> {
-    return {field(row, "name"),          joined_field(row, "bind"),   field(row, "pool"),     field(row, "datapath"),
-            field(row, "ready"),         field(row, "active"),        field(row, "accepted"), sum_field(row, "closed"),
-            size_field(row, "bytes_in"), size_field(row, "bytes_out")};
+    return {field(row, "name"),
+            joined_field(row, "bind"),
+            field(row, "pool"),
+            field(row, "datapath"),
+            field(row, "ready"),
+            with_kernel(row, "active"),
+            with_kernel(row, "accepted"),
+            sum_field(row, "closed"),
+            size_field(row, "bytes_in"),
+            size_field(row, "bytes_out")};
   });
 }
 
 Result<std::string> backends_table(std::string_view json) {
-  const std::vector<Column> columns = {{"BACKEND"},
-                                       {"ADDRESS"},
-                                       {"STATE"},
-                                       {"HEALTH"},
-                                       {"READY"},
-                                       {"WEIGHT", Align::right},
-                                       {"TIER", Align::right},
-                                       {"ACTIVE", Align::right},
-                                       {"TOTAL", Align::right},
-                                       {"FAILED", Align::right},
-                                       {"CONNECT", Align::right},
-                                       {"FLIPS", Align::right},
-                                       {"LAST CHECK"}};
-  return list_table(json, "backends", columns, [](const Json& row) -> std::vector<std::string> {
-    return {field(row, "pool") + "/" + field(row, "name"),
-            field(row, "address"),
-            backend_state(row),
-            field(row, "health"),
-            field(row, "ready"),
-            field(row, "weight"),
-            field(row, "tier"),
-            field(row, "active"),
-            field(row, "connections"),
-            sum_field(row, "connect_failures"),
-            seconds_field(row, "connect_latency"),
-            field(row, "flips"),
-            field(row, "health_reason")};
+  const Result<Json> found = rows_of(json, "backends");
+  if (!found) return std::unexpected(found.error());
+  const bool kernel_counts = std::ranges::any_of(*found, [](const Json& row) { return kernel_field(row, "flows") != unknown; });
+  std::vector<Column> columns = {{"BACKEND"},
+                                 {"ADDRESS"},
+                                 {"STATE"},
+                                 {"HEALTH"},
+                                 {"READY"},
+                                 {"WEIGHT", Align::right},
+                                 {"TIER", Align::right},
+                                 {"ACTIVE", Align::right},
+                                 {"TOTAL", Align::right},
+                                 {"FAILED", Align::right},
+                                 {"CONNECT", Align::right},
+                                 {"FLIPS", Align::right}};
+  if (kernel_counts) columns.insert(columns.end(), {{"FLOWS", Align::right}, {"RETRANS", Align::right}});
+  columns.push_back({"LAST CHECK"});
+  return list_table(json, "backends", columns, [kernel_counts](const Json& row) {
+    std::vector<std::string> cells = {field(row, "pool") + "/" + field(row, "name"),
+                                      field(row, "address"),
+                                      backend_state(row),
+                                      field(row, "health"),
+                                      field(row, "ready"),
+                                      field(row, "weight"),
+                                      field(row, "tier"),
+                                      field(row, "active"),
+                                      field(row, "connections"),
+                                      sum_field(row, "connect_failures"),
+                                      seconds_field(row, "connect_latency"),
+                                      field(row, "flips")};
+    if (kernel_counts) cells.insert(cells.end(), {kernel_field(row, "flows"), sent_again(row)});
+    cells.push_back(field(row, "health_reason"));
+    return cells;
   });
 }
 

@@ -1,6 +1,7 @@
 // KernelDatapath: which listeners the kernel serves, and why; keeps its tables in line with the world.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,7 +56,11 @@ class KernelDatapath {
   [[nodiscard]] std::uint64_t flows() const noexcept { return swept_.flows / 2; }
   /// Of these, established and not over.
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
+  /// Of these, such as have no whole handshake.
+  [[nodiscard]] std::uint64_t half_open() const noexcept { return swept_.half_open / 2; }
   [[nodiscard]] KernelBackendCounts counts(BackendId backend);
+  /// How the program treated packets; REQUIRES: loaded().
+  [[nodiscard]] std::array<std::uint64_t, PATH_VERDICTS> verdicts() { return path_->verdicts(); }
   [[nodiscard]] bool loaded() const noexcept { return path_ != nullptr; }
 
  private:

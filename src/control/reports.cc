@@ -56,10 +56,16 @@ StatusReport Supervisor::status() {
   return answered(commands_.ask([this] { return report_status(); }, patience));
 }
 std::vector<ListenerReport> Supervisor::listeners() {
-  return answered(commands_.ask([this] { return report_listeners(); }, patience));
+  return answered(commands_.ask([this] {
+    kernel_counts_->follow(*world_);
+    return report_listeners();
+  }, patience));
 }
 std::vector<BackendReport> Supervisor::backends() {
-  return answered(commands_.ask([this] { return report_backends(); }, patience));
+  return answered(commands_.ask([this] {
+    kernel_counts_->follow(*world_);
+    return report_backends();
+  }, patience));
 }
 std::vector<ConnectionReport> Supervisor::connections(std::size_t max) {
   return answered(commands_.ask([this, max] { return report_connections(max); }, patience));
@@ -69,7 +75,10 @@ std::string Supervisor::config_text() {
   return answered(commands_.ask([this] { return config_text_; }, patience));
 }
 Totals Supervisor::totals() {
-  return answered(commands_.ask([this] { return report_totals(); }, patience));
+  return answered(commands_.ask([this] {
+    kernel_counts_->follow(*world_);
+    return report_totals();
+  }, patience));
 }
 bool Supervisor::ready() {
   return commands_.ask([this] { return ready_here(); }, patience).value_or(false);
@@ -133,6 +142,7 @@ StatusReport Supervisor::report_status() {
   report.descriptors_open = open_descriptors();
   report.descriptors_max = limits_.descriptors_max;
   report.steering = steering_->describe();
+  report.kernel_counters = kernel_counts_->describe();
   report.listeners = static_cast<std::uint32_t>(world_->config().listeners.size());
   report.pools = static_cast<std::uint32_t>(world_->config().pools.size());
   for (const BackendEntry& entry : world_->backends()) {
@@ -159,6 +169,7 @@ std::vector<ListenerReport> Supervisor::report_listeners() {
     report.totals = sum_listener(sheets_, entry.id);
     subtract(report.totals, entry.base);
     report.totals.name = entry.config.name;
+    report.kernel = kernel_counts_->of_listener(entry.config.name);
     reports.push_back(std::move(report));
   }
   return reports;
@@ -184,6 +195,7 @@ BackendReport Supervisor::report_backend(const BackendEntry& entry) {
   report.totals.name = entry.config.name;
   report.totals.up = cell.healthy.load(std::memory_order_relaxed);
   report.totals.active = report.active;
+  report.totals.kernel = kernel_counts_->of(entry.id);
   report.health = "unchecked";
   if (entry.checked) {
     const auto state = prober_->state(entry.id);
@@ -258,6 +270,7 @@ Totals Supervisor::report_totals() {
   totals.reloads_refused = reloads_refused_;
   totals.steering = steering_->active();
   totals.open_descriptors = open_descriptors();
+  kernel_counts_->describe_path(totals);
   return totals;
 }
 

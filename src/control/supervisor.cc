@@ -54,6 +54,7 @@ Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits l
   steering_ = make_steering(limits_.workers);
   world_ = std::make_unique<World>(shared_, *steering_, sheets_);
   kernel_ = std::make_unique<KernelDatapath>(shared_.board, kernel_pin_folder(config.admin));
+  kernel_counts_ = std::make_unique<KernelCounts>(make_pulse(), *kernel_);
 }
 
 Supervisor::~Supervisor() {
@@ -100,6 +101,9 @@ Result<void> Supervisor::start(const Config& config) {
     if (!worker) return std::unexpected(worker.error());
     workers_.push_back(std::move(*worker));
   }
+  std::vector<std::uint32_t> threads;
+  for (const auto& worker : workers_) threads.push_back(worker->thread_id());
+  kernel_counts_->count_workers(threads);
   auto prober = start_prober([this](BackendId id, const std::string& label, const Flip& flip, bool first) {
     on_verdict(id, label, flip, first);
   }, seed);
@@ -109,7 +113,7 @@ Result<void> Supervisor::start(const Config& config) {
   events_.add(LogLevel::info, "start", "", fmt::format("usher {}: {}, {}, up to {}, {} pipes a worker at most", USHER_VERSION,
               counted(config.listeners.size(), "listener"), counted(limits_.workers, "worker"),
               counted(limits_.sessions_max, "session"), limits_.pipes_max));
-  log_info("control", "RLIMIT_NOFILE is {}; steering: {}", limits_.descriptors_max, steering_->describe());
+  log_info("control", "RLIMIT_NOFILE is {}; steering: {}; kernel counters: {}", limits_.descriptors_max, steering_->describe(), kernel_counts_->describe());
   if (!limits_.remark.empty()) events_.add(LogLevel::warning, "warning", "", limits_.remark);
   if (!steering_->active() && limits_.workers > 1) {
     events_.add(LogLevel::warning, "warning", "", fmt::format("no eBPF steering ({}); the kernel's own hash spreads connections over workers", steering_->describe()));
@@ -163,6 +167,7 @@ void Supervisor::await_first_verdicts(Duration patience) {
 }
 
 void Supervisor::publish() {
+  kernel_counts_->follow(*world_);  // before a worker can dial a newcomer
   const auto snapshot = world_->snapshot();
   for (const auto& worker : workers_) worker->publish(snapshot);
   follow_with_the_kernel();
@@ -176,7 +181,9 @@ void Supervisor::follow_with_the_kernel() {
     const std::lock_guard guard(checked_lock_);
     return since_.contains(id.value);
   };
-  for (const std::string& change : kernel_->follow(*world_, judged)) events_.add(LogLevel::info, "datapath", "", change);
+  const auto changes = kernel_->follow(*world_, judged);
+  for (const std::string& change : changes) events_.add(LogLevel::info, "datapath", "", change);
+  if (!changes.empty()) kernel_counts_->follow(*world_);  // what comes from here on is another listener's
 }
 
 void Supervisor::close_on_down() {

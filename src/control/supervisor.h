@@ -11,6 +11,7 @@
 
 #include "control/commands.h"
 #include "control/event_log.h"
+#include "control/kernel_counts.h"
 #include "control/kernel_datapath.h"
 #include "control/limits.h"
 #include "control/secrets.h"
@@ -94,6 +95,7 @@ class Supervisor final : public Service {
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<World> world_;
   std::unique_ptr<KernelDatapath> kernel_;
+  std::unique_ptr<KernelCounts> kernel_counts_;
   std::atomic<bool> readiness_changed_{false};  ///< a verdict came: the kernel's tables are to follow
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Prober> prober_;

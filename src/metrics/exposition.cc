@@ -40,6 +40,21 @@ class Samples {
     family_->metric.push_back(std::move(sample));
   }
 
+  void histogram(const KernelTotals& totals, std::vector<Label> labels) {
+    prometheus::ClientMetric sample;
+    sample.label = std::move(labels);
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < totals.connect.size(); ++i) {
+      below += totals.connect[i];
+      const bool last = i + 1 == totals.connect.size();
+      const double bound_s = std::chrono::duration<double>(KernelTotals::upper_end(i)).count();
+      sample.histogram.bucket.push_back({below, last ? std::numeric_limits<double>::infinity() : bound_s});
+    }
+    sample.histogram.sample_count = below;
+    sample.histogram.sample_sum = totals.connect_seconds_about();
+    family_->metric.push_back(std::move(sample));
+  }
+
  private:
   prometheus::MetricFamily* family_;
 };
@@ -139,6 +154,47 @@ void pool_size(const Totals& totals, Samples& out) {
   for (const PoolTotals& pool : totals.pools) out.number(pool.backends.size(), {{"pool", pool.name}});
 }
 
+template <auto Member>
+void of_kernel(const Totals& totals, Samples& out) {
+  for (const PoolTotals& pool : totals.pools) {
+    for (const BackendTotals& backend : pool.backends) {
+      if (backend.kernel) out.number((*backend.kernel).*Member, {{"pool", pool.name}, {"backend", backend.name}});
+    }
+  }
+}
+
+template <auto In, auto Out>
+void of_kernel_directions(const Totals& totals, Samples& out) {
+  for (const PoolTotals& pool : totals.pools) {
+    for (const BackendTotals& backend : pool.backends) {
+      if (!backend.kernel) continue;
+      out.number((*backend.kernel).*In, {{"pool", pool.name}, {"backend", backend.name}, {"direction", "in"}});
+      out.number((*backend.kernel).*Out, {{"pool", pool.name}, {"backend", backend.name}, {"direction", "out"}});
+    }
+  }
+}
+
+void kernel_connect(const Totals& totals, Samples& out) {
+  for (const PoolTotals& pool : totals.pools) {
+    for (const BackendTotals& backend : pool.backends) {
+      if (backend.kernel) out.histogram(*backend.kernel, {{"pool", pool.name}, {"backend", backend.name}});
+    }
+  }
+}
+
+void kernel_flows(const Totals& totals, Samples& out) {
+  if (totals.kernel_path) out.number(totals.kernel_path->flows);
+}
+
+void kernel_half_open(const Totals& totals, Samples& out) {
+  if (totals.kernel_path) out.number(totals.kernel_path->half_open);
+}
+
+void kernel_verdicts(const Totals& totals, Samples& out) {
+  if (!totals.kernel_path) return;
+  for (const auto& [verdict, count] : totals.kernel_path->verdicts) out.number(count, {{"verdict", verdict}});
+}
+
 void reloads(const Totals& totals, Samples& out) {
   out.number(totals.reloads_applied, {{"result", "applied"}});
   out.number(totals.reloads_refused, {{"result", "refused"}});
@@ -203,6 +259,31 @@ constexpr auto metrics = std::to_array<Entry>({
     {{"usher_worker_sessions", gauge, "Session slots in use."}, of_workers<&WorkerTotals::sessions>},
     {{"usher_worker_steered_total", counter, "Connections that eBPF sent to this worker."},
      of_workers<&WorkerTotals::steered>},
+    {{"usher_kernel_connections_total", counter, "Connections to the backend tried, as eBPF counts."},
+     of_kernel<&KernelTotals::tried>},
+    {{"usher_kernel_established_total", counter, "Of these, such as were established."},
+     of_kernel<&KernelTotals::established>},
+    {{"usher_kernel_refused_total", counter, "Of these, such as the backend answered with a reset."},
+     of_kernel<&KernelTotals::refused>},
+    {{"usher_kernel_syn_retransmits_total", counter, "SYNs to the backend that were sent again."},
+     of_kernel<&KernelTotals::syn_retransmits>},
+    {{"usher_kernel_retransmits_total", counter,
+      "Packets sent again; of what the proxy dials, those to the backend, of the kernel datapath both ways."},
+     of_kernel<&KernelTotals::retransmits>},
+    {{"usher_kernel_resets_total", counter, "Established connections that ended by a reset, of either side."},
+     of_kernel<&KernelTotals::resets>},
+    {{"usher_kernel_bytes_total", counter,
+      "Bytes by backend: of the stream where the proxy dials, of IP packets in the kernel datapath; in = to it, out = from it."},
+     of_kernel_directions<&KernelTotals::bytes_in, &KernelTotals::bytes_out>},
+    {{"usher_kernel_packets_total", counter, "Packets by backend: in = to it, out = from it."},
+     of_kernel_directions<&KernelTotals::packets_in, &KernelTotals::packets_out>},
+    {{"usher_kernel_flows_active", gauge, "Flows to the backend that the kernel datapath forwards now."},
+     of_kernel<&KernelTotals::flows>},
+    {{"usher_kernel_connect_seconds", histogram,
+      "From the SYN to the backend to its answer; the sum is reckoned from the buckets."}, kernel_connect},
+    {{"usher_kernel_verdicts_total", counter, "How the kernel datapath treated packets."}, kernel_verdicts},
+    {{"usher_kernel_flows", gauge, "Flows in the kernel datapath's tables, half-open ones included."}, kernel_flows},
+    {{"usher_kernel_half_open", gauge, "Of these, such as have no whole handshake yet."}, kernel_half_open},
     {{"usher_build_info", gauge, "1, with the version as a label."}, build_info},
 });
 

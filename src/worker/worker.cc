@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <future>
@@ -25,6 +26,7 @@ struct Worker::Room {
   explicit Room(Fd wake) : mailbox(std::move(wake)) {}
   Mailbox mailbox;
   std::atomic<bool> finished{false};
+  std::uint32_t thread_id = 0;  ///< written before start() returns
   std::thread thread;
 };
 
@@ -43,6 +45,7 @@ Result<std::unique_ptr<Worker>> Worker::start(const WorkerOptions& options, Shar
     sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
     ::pthread_setname_np(::pthread_self(), fmt::format("worker-{}", options.index).c_str());
+    mine->thread_id = static_cast<std::uint32_t>(::gettid());
     // A ring belongs to the thread that made it (IORING_SETUP_SINGLE_ISSUER).
     auto ring = Ring::create(ring_entries);
     if (!ring) {
@@ -81,6 +84,8 @@ void Worker::drain(TimePoint deadline) {
 }
 
 bool Worker::finished() const noexcept { return room_->finished.load(std::memory_order_acquire); }
+
+std::uint32_t Worker::thread_id() const noexcept { return room_->thread_id; }
 
 void Worker::poke() { room_->mailbox.wake(); }
 

@@ -38,6 +38,7 @@ struct StatusReport {
   std::uint64_t descriptors_open = 0;
   std::uint64_t descriptors_max = 0;
   std::string steering;              ///< "ebpf", or why not: "kernel hash: ..."
+  std::string kernel_counters;       ///< of what workers dial: "ebpf", or why not: "not counted: ..."
   std::uint32_t listeners = 0;
   std::uint32_t pools = 0;
   std::uint32_t backends = 0;
@@ -51,7 +52,9 @@ struct ListenerReport {
   std::string datapath;         ///< "proxy"
   std::string datapath_reason;  ///< why that one
   bool ready = false;           ///< its pool has a ready backend
-  ListenerTotals totals;
+  ListenerTotals totals;        ///< of what the proxy served
+  /// Of what the kernel datapath served, beside them. Empty: it serves nothing, or its counts can't be told from another listener's.
+  std::optional<KernelListenerTotals> kernel;
 };
 
 struct BackendReport {

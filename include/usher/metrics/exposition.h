@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "usher/metrics/counters.h"
+#include "usher/metrics/kernel_totals.h"
 #include "usher/metrics/outcome.h"
 
 namespace usher {
@@ -21,6 +23,12 @@ struct HistogramTotals {
   void add(const DurationHistogram& histogram) noexcept;
   void add(const HistogramTotals& other) noexcept;
   [[nodiscard]] std::uint64_t count() const noexcept;
+};
+
+/// What the kernel datapath did for a listener; the listener's own counts are the proxy's.
+struct KernelListenerTotals {
+  std::uint64_t accepted = 0;  ///< connections established
+  std::uint64_t active = 0;    ///< flows now
 };
 
 struct ListenerTotals {
@@ -45,6 +53,7 @@ struct BackendTotals {
   std::uint64_t checks_passed = 0;
   std::uint64_t checks_failed = 0;
   std::uint64_t flips = 0;
+  std::optional<KernelTotals> kernel;  ///< empty: no eBPF counts
 };
 
 struct PoolTotals {
@@ -63,6 +72,13 @@ struct WorkerTotals {
   static WorkerTotals of(std::uint32_t index, const WorkerCounters& counters) noexcept;
 };
 
+/// The kernel datapath as a whole.
+struct KernelPathTotals {
+  std::uint64_t flows = 0;      ///< in its tables at the last sweep; those of half_open included
+  std::uint64_t half_open = 0;  ///< of these, without a whole handshake
+  std::vector<std::pair<std::string, std::uint64_t>> verdicts;  ///< how it treated packets, by word
+};
+
 struct Totals {
   std::string version;
   std::vector<ListenerTotals> listeners;
@@ -72,6 +88,7 @@ struct Totals {
   std::uint64_t reloads_refused = 0;
   bool steering = false;  ///< eBPF chooses the worker
   std::uint64_t open_descriptors = 0;
+  std::optional<KernelPathTotals> kernel_path;  ///< empty: it was never loaded
 };
 
 enum class MetricType { counter, gauge, histogram };

@@ -67,6 +67,8 @@ class Worker {
   void drain(TimePoint deadline);
   /// True once the thread has left its loop.
   [[nodiscard]] bool finished() const noexcept;
+  /// As gettid(2) names it; known from start() on.
+  [[nodiscard]] std::uint32_t thread_id() const noexcept;
   /// Wakes the worker: a turn passes soon if it is alive (see WorkerCounters::turns).
   void poke();
 

@@ -60,6 +60,28 @@ TEST_CASE("a backend's unknown latency and since are null, known ones seconds an
   CHECK(parsed["connect_failures"]["timeout"] == 3);
 }
 
+TEST_CASE("what eBPF counts is null where it doesn't, else numbers, and the connect time seconds") {
+  BackendReport backend = testing::FakeService().backends().front();
+  CHECK(json::parse(to_json(backend))["kernel"].is_null());
+  KernelTotals kernel;
+  kernel.tried = 5;
+  kernel.retransmits = 2;
+  kernel.flows = 3;
+  backend.totals.kernel = kernel;
+  json parsed = json::parse(to_json(backend));
+  CHECK(parsed["kernel"]["connections"] == 5);
+  CHECK(parsed["kernel"]["retransmits"] == 2);
+  CHECK(parsed["kernel"]["flows"] == 3);
+  CHECK(parsed["kernel"]["connect_p50"].is_null());
+  backend.totals.kernel->connect[7] = 1;
+  parsed = json::parse(to_json(backend));
+  CHECK(parsed["kernel"]["connect_p99"] == 0.000256);
+  std::vector<ListenerReport> listeners = testing::FakeService().listeners();
+  CHECK(json::parse(to_json(listeners))["listeners"][0]["kernel"].is_null());
+  listeners[0].kernel = KernelListenerTotals{.accepted = 7, .active = 2};
+  CHECK(json::parse(to_json(listeners))["listeners"][0]["kernel"] == json({{"accepted", 7}, {"active", 2}}));
+}
+
 TEST_CASE("counts beyond 2^53 stay exact integers") {
   BackendReport backend;
   backend.totals.bytes_in = 18446744073709551615U;

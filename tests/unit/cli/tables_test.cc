@@ -62,6 +62,27 @@ TEST_CASE("backends as a table") {
         "-\n");
 }
 
+TEST_CASE("where eBPF counts, backends show their flows and what was sent again; a backend without counts has dashes") {
+  const auto table = backends_table(R"({"backends": [
+    {"pool": "app", "name": "a", "kernel": {"flows": 12, "retransmits": 5, "syn_retransmits": 2}, "flips": 0, "health_reason": "connected"},
+    {"pool": "app", "name": "b", "kernel": null, "flips": 1, "health_reason": "no"}]})");
+  REQUIRE(table);
+  CHECK(*table ==
+        "BACKEND  ADDRESS  STATE  HEALTH  READY  WEIGHT  TIER  ACTIVE  TOTAL  FAILED  CONNECT  FLIPS  FLOWS  RETRANS  LAST CHECK\n"
+        "app/a    -        -      -       -           -     -       -      -       -        -      0     12        7  connected\n"
+        "app/b    -        -      -       -           -     -       -      -       -        -      1      -        -  no\n");
+}
+
+TEST_CASE("a listener that the kernel serves shows both datapaths' connections") {
+  const auto table = listeners_table(R"({"listeners": [{"name": "web", "bind": ["0.0.0.0:80"], "pool": "app", "datapath": "kernel",
+    "ready": true, "accepted": 10, "active": 2, "closed": {"served": 8}, "bytes_in": 0, "bytes_out": 0,
+    "kernel": {"accepted": 1000, "active": 40}}]})");
+  REQUIRE(table);
+  CHECK(*table ==
+        "LISTENER  BIND        POOL  DATAPATH  READY  ACTIVE  ACCEPTED  CLOSED   IN  OUT\n"
+        "web       0.0.0.0:80  app   kernel    yes        42      1010       8  0 B  0 B\n");
+}
+
 TEST_CASE("listeners as a table") {
   const auto table = listeners_table(R"({"listeners": [{"name": "web", "bind": ["0.0.0.0:80", "[::]:80"], "pool": "app",
     "datapath": "proxy", "ready": true, "accepted": 10, "active": 2, "closed": {"served": 7, "idle": 1},

@@ -151,6 +151,22 @@ Totals sample_totals() {
   a.checks_passed = 30;
   a.checks_failed = 4;
   a.flips = 1;
+  KernelTotals kernel;
+  kernel.tried = 70;
+  kernel.established = 61;
+  kernel.refused = 6;
+  kernel.syn_retransmits = 3;
+  kernel.retransmits = 21;
+  kernel.resets = 5;
+  kernel.packets_in = 1001;
+  kernel.bytes_in = 100002;
+  kernel.packets_out = 1003;
+  kernel.bytes_out = 100004;
+  kernel.flows = 8;
+  kernel.connect[0] = 1;
+  kernel.connect[7] = 59;
+  kernel.connect[31] = 1;
+  a.kernel = kernel;
   BackendTotals b;
   b.name = "b";
   PoolTotals pool;
@@ -168,6 +184,7 @@ Totals sample_totals() {
   totals.reloads_refused = 1;
   totals.steering = true;
   totals.open_descriptors = 42;
+  totals.kernel_path = KernelPathTotals{.flows = 15, .half_open = 4, .verdicts = {{"forwarded", 12345}, {"no_port", 1}}};
   return totals;
 }
 
@@ -227,6 +244,67 @@ TEST_CASE("values arrive under the names and labels that users rely on") {
   CHECK(scrape.value("usher_worker_turns_total", {{"worker", "3"}}) == 77);
   CHECK(scrape.value("usher_worker_bytes_piped", {{"worker", "3"}}) == 8);
   CHECK(scrape.value("usher_build_info", {{"version", "1.2.3"}}) == 1);
+  CHECK(scrape.value("usher_kernel_connections_total", a) == 70);
+  CHECK(scrape.value("usher_kernel_established_total", a) == 61);
+  CHECK(scrape.value("usher_kernel_refused_total", a) == 6);
+  CHECK(scrape.value("usher_kernel_syn_retransmits_total", a) == 3);
+  CHECK(scrape.value("usher_kernel_retransmits_total", a) == 21);
+  CHECK(scrape.value("usher_kernel_resets_total", a) == 5);
+  CHECK(scrape.value("usher_kernel_bytes_total", with("direction", "in")) == 100002);
+  CHECK(scrape.value("usher_kernel_bytes_total", with("direction", "out")) == 100004);
+  CHECK(scrape.value("usher_kernel_packets_total", with("direction", "in")) == 1001);
+  CHECK(scrape.value("usher_kernel_packets_total", with("direction", "out")) == 1003);
+  CHECK(scrape.value("usher_kernel_flows_active", a) == 8);
+  CHECK(scrape.value("usher_kernel_flows", {}) == 15);
+  CHECK(scrape.value("usher_kernel_half_open", {}) == 4);
+  CHECK(scrape.value("usher_kernel_verdicts_total", {{"verdict", "forwarded"}}) == 12345);
+  CHECK(scrape.value("usher_kernel_verdicts_total", {{"verdict", "no_port"}}) == 1);
+}
+
+TEST_CASE("what eBPF doesn't count has no series: a zero would be a claim") {
+  const Scrape scrape = parse(render_prometheus(sample_totals()));
+  const Labels b{{"pool", "app"}, {"backend", "b"}};
+  CHECK(!scrape.value("usher_kernel_connections_total", b));
+  CHECK(!scrape.value("usher_kernel_flows_active", b));
+  CHECK(!scrape.value("usher_kernel_connect_seconds_count", b));
+  Totals without = sample_totals();
+  without.kernel_path.reset();
+  CHECK(!parse(render_prometheus(without)).value("usher_kernel_flows", {}));
+}
+
+TEST_CASE("connect times of the kernel stand in buckets by their upper ends, twice the one before") {
+  const Scrape scrape = parse(render_prometheus(sample_totals()));
+  std::vector<std::pair<double, double>> buckets;
+  for (const Sample& sample : scrape.samples) {
+    if (sample.name != "usher_kernel_connect_seconds_bucket") continue;
+    const std::string& le = sample.labels.at("le");
+    buckets.emplace_back(le == "+Inf" ? std::numeric_limits<double>::infinity() : std::stod(le), sample.value);
+  }
+  REQUIRE(buckets.size() == KernelTotals::bucket_count);
+  CHECK(std::abs(buckets[0].first - 2e-6) < 1e-12);
+  CHECK(buckets[0].second == 1);
+  CHECK(buckets[6].second == 1);
+  CHECK(std::abs(buckets[7].first - 256e-6) < 1e-12);
+  CHECK(buckets[7].second == 60);
+  CHECK(buckets[30].second == 60);
+  CHECK(std::isinf(buckets[31].first));
+  CHECK(buckets[31].second == 61);
+  const double sum = scrape.value("usher_kernel_connect_seconds_sum", {{"pool", "app"}, {"backend", "a"}}).value();
+  CHECK(std::abs(sum - (1.5e-6 + 59 * 192e-6 + 3221.225472)) < 1e-6);
+}
+
+TEST_CASE("a quantile of connect times is the upper end of its bucket") {
+  KernelTotals totals;
+  CHECK(!totals.connect_quantile(0.5));
+  totals.connect[7] = 98;
+  totals.connect[9] = 2;
+  CHECK(totals.connect_quantile(0.0) == Duration(256us));
+  CHECK(totals.connect_quantile(0.5) == Duration(256us));
+  CHECK(totals.connect_quantile(0.98) == Duration(256us));
+  CHECK(totals.connect_quantile(0.99) == Duration(1024us));
+  CHECK(totals.connect_quantile(1.0) == Duration(1024us));
+  totals.connect[31] = 1000;
+  CHECK(totals.connect_quantile(0.99) == Duration(std::chrono::microseconds(std::int64_t{1} << 32)));
 }
 
 TEST_CASE("histogram buckets are cumulative, in seconds, and end at +Inf with the count") {
