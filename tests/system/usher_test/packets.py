@@ -14,7 +14,7 @@ class Program:
 
     def __init__(self, bench):
         needs("bpftool")
-        self.bench, self.place = bench, bench.network.balancer
+        self.bench, self.place = bench, bench.net.balancer
         attached = json.loads(bench.run(["bpftool", "-j", "net", "show"], place=self.place).stdout)
         self.links = [one for one in attached[0]["tc"] if one["name"] == "kernel_path"]
         assert self.links, f"kernel_path isn't attached: {attached}"
