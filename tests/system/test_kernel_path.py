@@ -11,7 +11,7 @@ import pytest
 from usher_test import peers
 from usher_test.clients import ending, exchange_many, exchange_once, receive_all, receive_exactly, receive_line, reset_on_close
 from usher_test.kernel import FAMILIES, MODES, KernelFront, added, ip, near_backend, way_back
-from usher_test.flood import Sender
+from usher_test.flood import SYN, Wire
 from usher_test.network import Address, address_of, fresh_address
 from usher_test.streams import Strand, digest_of, hash_stream, send_stream
 from usher_test.toml import config, listener, pool
@@ -319,9 +319,9 @@ def test_clients_behind_a_vlan_tag(network, served, mode):
 
 def test_a_tagged_packet_is_left_to_the_vlan_device(bench, network, served):
     it = served([fresh_address(network.backend).text])
-    sender = Sender(network, it.front)
-    sender.send(sender.syn(50001, tag=7))
-    sender.send(sender.syn(50002))
+    with Wire(network, network.client) as wire:
+        for port, tag in ((50001, 7), (50002, None)):
+            wire.send(wire.frame((network.client.ip4, port), it.front, SYN, tag=tag))
     eventually(lambda: it.verdicts()["opened"] == 1, 5)
     assert it.verdicts()["opened"] == 1 and it.verdicts()["forwarded"] == 2  # the SYN of the second, and what the backend said to it
 

@@ -1,6 +1,12 @@
 """Listeners of the kernel datapath: how a test sets one up, and how it knows that the kernel served it."""
+import collections
 import contextlib
+import ctypes
+import json
+import os
+import platform
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -9,7 +15,6 @@ from .network import fresh_address
 from .packets import Program
 from .peers import require_separate
 from .toml import config, listener, pool
-from .waiting import eventually
 
 # enum PathVerdict of usher/steer/path_abi.h.
 VERDICTS = ("forwarded", "opened", "adopted", "no_backend", "no_port", "table_full", "local_socket", "unknown", "reset_down", "too_big", "icmp",
@@ -17,6 +22,13 @@ VERDICTS = ("forwarded", "opened", "adopted", "no_backend", "no_port", "table_fu
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
 MODES = pytest.mark.parametrize("mode", ["nat", "dnat"])
 COMMAND_SECONDS = 20
+BPF_SYSTEM_CALL = {"x86_64": 321, "aarch64": 280}
+BPF_PROG_TEST_RUN, BPF_PROG_GET_FD_BY_ID = 10, 13
+TO_CLIENT = 1  # enum PathFlowFlags
+
+Sweep = collections.namedtuple("Sweep", "flows half_open ended")  # struct PathSweep: entries are one a direction
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def ip(place, *words):
@@ -29,7 +41,7 @@ def ip(place, *words):
 @contextlib.contextmanager
 def added(place, what, *words):
     """`ip WHAT add WORDS` for as long as the block lasts."""
-    options = ["-6"] if any(":" in str(word) for word in words) else []
+    options = ["-6"] if any("::" in str(word) for word in words) else []
     run = lambda verb, rest: ip(place, *options, what, verb, *rest)
     run("add", words)
     try:
@@ -53,27 +65,56 @@ def way_back(network, mode, family):
         yield
 
 
+def _bpf(command, attributes):
+    answer = _libc.syscall(BPF_SYSTEM_CALL[platform.machine()], command, attributes, len(attributes))
+    if answer < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"bpf({command}): {os.strerror(number)}")
+    return answer
+
+
+def run_syscall_program(number, argument_bytes):
+    """Runs a program of type BPF_PROG_TYPE_SYSCALL on zeros; its argument afterwards, which bpftool doesn't show."""
+    argument = ctypes.create_string_buffer(argument_bytes)
+    descriptor = _bpf(BPF_PROG_GET_FD_BY_ID, ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12))
+    try:
+        # union bpf_attr.test: prog_fd, retval, data sizes and pointers, repeat, duration, ctx_size_in, ctx_size_out, ctx_in, ctx_out.
+        attributes = struct.pack("=4I2Q4I2Q", descriptor, 0, 0, 0, 0, 0, 0, 0, argument_bytes, 0, ctypes.addressof(argument), 0)
+        _bpf(BPF_PROG_TEST_RUN, ctypes.create_string_buffer(attributes, len(attributes)))
+    finally:
+        os.close(descriptor)
+    return argument.raw
+
+
 class KernelFront:
     """An usher with one listener, web, on the kernel datapath. REQUIRES: separate namespaces."""
 
     def __init__(self, bench, network, start_usher, backends, family=socket.AF_INET, mode="nat", bind=None, pools=None, listener_keys=None,
-                 global_keys=None, **pool_keys):
+                 global_keys=None, beside=None, **pool_keys):
+        """`beside`: (listener, pool), tables of the configuration, for a second front."""
         require_separate(network)
         self.network, self.family, self.mode = network, family, mode
         self.front = bind or fresh_address(network.balancer, family)
         self.pool_keys = {"algorithm": "two_choices", **pool_keys}
         self.listener_keys = {"datapath": "kernel", "kernel_mode": mode, **(listener_keys or {})}
         self.global_keys = {"workers": 1, **(global_keys or {})}
+        self.beside = beside
+        self.bench = bench
         self.usher = start_usher(self.config(backends))
         assert self.choice()[0] == "kernel", self.choice()
         self.program = Program(bench)
 
     def config(self, backends, **pool_keys):
-        return config(listener(self.front.text, **self.listener_keys), pool(backends, **{**self.pool_keys, **pool_keys}), **self.global_keys)
+        listeners = [listener(self.front.text, **self.listener_keys)]
+        pools = [pool(backends, **{**self.pool_keys, **pool_keys})]
+        if self.beside:
+            listeners.append(self.beside[0])
+            pools.append(self.beside[1])
+        return config(listeners, pools, **self.global_keys)
 
-    def choice(self):
+    def choice(self, name="web"):
         """(datapath, why)"""
-        row, = self.usher.get("/api/v1/listeners")["listeners"]
+        row, = (one for one in self.usher.get("/api/v1/listeners")["listeners"] if one["name"] == name)
         return row["datapath"], row["datapath_reason"]
 
     def verdicts(self):
@@ -83,9 +124,17 @@ class KernelFront:
     def accepted(self):
         return int(self.usher.metrics().sum("usher_connections_accepted_total"))
 
-    def entries(self, table="path_flows"):
-        """Entries of a table, one a direction, as bpftool shows them: {(source port, destination port): flow}."""
-        return self.program.dump(table)
+    def established_ports(self):
+        """Ports of the clients that have a flow in the table of established ones."""
+        rows = [row["formatted"] for row in self.program.dump("path_flows")]
+        return {socket.ntohs(row["key"]["source_port"]) for row in rows if not row["value"]["flags"] & TO_CLIENT}
+
+    def sweep(self):
+        """Runs usher's own sweep, now: what it found."""
+        mine = set(self.program.maps.values())
+        listed = json.loads(self.bench.run(["bpftool", "-j", "prog", "show", "name", "path_sweep"]).stdout)
+        number, = (one["id"] for one in (listed if isinstance(listed, list) else [listed]) if set(one["map_ids"]) & mine)
+        return Sweep(*struct.unpack("=3Q", run_syscall_program(number, struct.calcsize("=3Q"))))
 
     def assert_kernel_served(self, opened=1):
         """At least `opened` connections went through the kernel, and not one through the proxy."""
@@ -94,7 +143,3 @@ class KernelFront:
         assert self.accepted() == 0, f"the proxy accepted {self.accepted()}; verdicts {seen}"
         wrong = {name: seen[name] for name in ("no_port", "table_full", "malformed", "no_backend", "hops") if seen[name]}
         assert not wrong, f"{wrong} of {seen}"
-
-    def eventually_new_go_to(self, names, client_of, count=30):
-        """The next `count` connections all go to one of `names`; bounded."""
-        eventually(lambda: {client_of() for _ in range(count)} <= set(names), 10, f"new connections go to {names} only")
