@@ -62,6 +62,16 @@ def up(usher):
     return {name.split("/")[1] for name, row in usher.backends().items() if row["health"] == "up"}
 
 
+def goes_to(network, it, names):
+    """Waits until new connections go to these and no others: a verdict of the checks reaches the kernel a moment after the API."""
+    def check():
+        try:
+            return set(exchange_many(network.client, it.front, 30)) == names
+        except OSError:
+            return False  # to the one that has just died
+    eventually(check, 10, f"new connections go to {names}")
+
+
 @ALGORITHMS
 @pytest.mark.parametrize("words, back", [(["drain", "app/a"], ["enable", "app/a"]), (["weight", "app/a", "0"], ["weight", "app/a", "100"])],
                          ids=["drain", "weight_0"])
@@ -111,11 +121,11 @@ def test_a_health_flip_moves_new_flows_and_leaves_open_ones(bench, network, serv
     with Held(network, it.front) as held:
         servers["a"].kill()
         eventually(lambda: up(it.usher) == {"b"}, 10)
-        assert exchange_many(network.client, it.front, 30) == {"b": 30}
+        goes_to(network, it, {"b"})
         held.go_on("b")
         servers["a"].start()
         eventually(lambda: up(it.usher) == {"a", "b"}, 10)
-        assert set(exchange_many(network.client, it.front, 60)) == {"a", "b"}
+        goes_to(network, it, {"a", "b"})
         held.go_on("b")
     assert it.accepted() == 0
 
@@ -200,15 +210,22 @@ def test_with_every_backend_down_the_proxy_answers(network, servers, two):
     for one in servers.values():
         one.kill()
     eventually(lambda: up(it.usher) == set(), 10)
-    with network.client.connect(it.front) as client:
-        assert ending(client) in ("fin", "reset")
+
+    def answered_by_the_proxy():
+        try:
+            with network.client.connect(it.front) as client:
+                return ending(client) in ("fin", "reset") and it.accepted() > 0
+        except ConnectionRefusedError:
+            return False  # by a backend's host: the kernel hasn't heard yet
+    eventually(answered_by_the_proxy, 10)
     it.usher.expect_only(no_backend=1)
     assert it.verdicts()["no_backend"] > 0
     for one in servers.values():
         one.start()
-    eventually(lambda: up(it.usher) == {"a", "b"}, 10)
+    goes_to(network, it, {"a", "b"})
+    before = it.accepted()
     assert set(exchange_many(network.client, it.front, 60)) == {"a", "b"}
-    assert it.accepted() == 1
+    assert it.accepted() == before
 
 
 def test_tiers_are_kept(bench, network, start_usher, servers):
@@ -218,7 +235,7 @@ def test_tiers_are_kept(bench, network, start_usher, servers):
     assert exchange_many(network.client, it.front, 30) == {"a": 30}
     servers["a"].kill()
     eventually(lambda: up(it.usher) == {"b"}, 10)
-    assert exchange_many(network.client, it.front, 30) == {"b": 30}
+    goes_to(network, it, {"b"})
     it.assert_kernel_served(60)
 
 
