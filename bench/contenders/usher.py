@@ -46,6 +46,7 @@ class Usher(ProcessContender):
     name = "usher"
     title = "usher, proxy, one worker"
     family = "usher"
+    datapath = "proxy"
     in_quick = True
     can_reload = True
     checks_backends = True

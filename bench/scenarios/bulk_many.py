@@ -11,6 +11,7 @@ class BulkMany(Scenario):
     backend_kind = "source"
     in_quick = True
     target = 0.70
+    kernel_target = 0.05
 
     def turn(self, turn):
         turn.load("stream", turn.address, "--connections", CONNECTIONS, "--direction", "down")

@@ -9,6 +9,7 @@ class BulkOne(Scenario):
     backend_kind = "source"
     in_quick = True
     target = 0.70
+    kernel_target = 0.05
     connections = 1
 
     def turn(self, turn):

@@ -30,6 +30,7 @@ class IdleMany(Scenario):
     backend_kind = "http"
     chart = "memory"
     target_memory = 400
+    kernel_target_memory = 0
     extras = (("sessions", "idle sessions", "{:,.0f}"), ("bytes_per_session", "user memory a session (bytes)", "{:,.0f}"),
               ("process_bytes", "user memory in all (MiB)", "mebibytes"))
     notes = ("User memory is Private_Dirty of all processes of the balancer (smaps_rollup), the difference between before and after the "
@@ -53,7 +54,7 @@ class IdleMany(Scenario):
             addresses = turn.network.client_addresses[number::CLIENT_PROCESSES]
             loads.append(turn.start("idle", turn.address, "--connections", share, "--connect-rate", CONNECT_RATE // CLIENT_PROCESSES,
                                     "--duration", f"{int(opening + turn.seconds + 30)}s", "--bind", *addresses, seconds_max=opening + 60))
-        if turn.contender.has_process:
+        if turn.contender.holds_sockets:
             wait_until(lambda: turn.network.balancer.sockets() >= 2 * sessions, opening + 15,
                        f"{turn.contender.name} holds {sessions:,} idle sessions", turn.contender.process)
         else:

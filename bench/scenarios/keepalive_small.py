@@ -12,6 +12,7 @@ class KeepaliveSmall(Scenario):
     backend_kind = "http"
     in_quick = True
     target = 0.85
+    kernel_target = 0.10
 
     def turn(self, turn):
         turn.load("http", f"http://{turn.address}/{ANSWER_BYTES}", "--connections", CONNECTIONS)

@@ -13,6 +13,7 @@ class ShortConnections(Scenario):
     rounds = 10
     in_quick = True
     target = 0.80
+    kernel_target = 0.12
 
     def turn(self, turn):
         turn.load("connect", turn.address, "--connections", CONNECTIONS, "--request", MESSAGE_BYTES, "--answer", MESSAGE_BYTES)

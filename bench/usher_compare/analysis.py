@@ -5,6 +5,7 @@ from . import statistics, stalls
 LATENCIES = (("p50", "p50"), ("p99_median_tenth", "p99 of the median tenth"), ("p99", "p99"), ("p999", "p99.9"))
 # What is compared between contenders, and judged by target_p99: (key, name in the targets).
 P99S = (("p99", "p99 at equal rate"), ("p99_median_tenth", "p99 of the median tenth"))
+NFTABLES_TARGET = 0.5  # of its added CPU, where the kernel datapath's can be told from nothing
 LATE_SHARE_WARNING = 0.001
 KNEE_SHARE_WARNING = 1 / 3
 
@@ -36,9 +37,11 @@ class Step:
         self.scenario = scenario
         self.contenders = [name for name in scenario["contenders"] if by_round(scenario, step, name, own_cpu)]
         self.families = {name: contenders[name]["family"] for name in scenario["contenders"]}
+        # Reports of before know the proxy only.
+        self.datapaths = {name: contenders[name].get("datapath") or "proxy" for name in scenario["contenders"]}
         self.peers = [name for name in self.contenders if contenders[name]["peer"]]
         self.cpu = {name: self._rounds(name, lambda one: one["cpu_per_unit"]) for name in self.contenders}
-        direct = next((name for name in self.contenders if self.families[name] == "direct"), None)
+        direct = self.direct = next((name for name in self.contenders if self.families[name] == "direct"), None)
         self.added = {}
         if direct:
             self.added = {name: statistics.added(rounds, self.cpu[direct]) for name, rounds in self.cpu.items() if name != direct}
@@ -63,11 +66,19 @@ class Step:
             return None
         return statistics.spread(statistics.ratios(self.added[name], self.added[self.best_peer]).values())
 
-    def ratio_p99(self, name, key="p99"):
-        best = self.best_peer_p99[key]
-        if name == best or not best:
+    def ratio_to(self, name, other):
+        """Added CPU against one contender's, round by round; None without it."""
+        if other not in self.added or name not in self.added:
             return None
-        return statistics.spread(statistics.ratios(self.p99[key][name], self.p99[key][best]).values())
+        return statistics.spread(statistics.ratios(self.added[name], self.added[other]).values())
+
+    def ratio_p99(self, name, key="p99"):
+        return self.ratio_p99_to(name, self.best_peer_p99[key], key)
+
+    def ratio_p99_to(self, name, other, key):
+        if name == other or not other:
+            return None
+        return statistics.spread(statistics.ratios(self.p99[key][name], self.p99[key][other]).values())
 
     def latency(self, name, key):
         return self.spread(name, lambda one: latency_of(one, key))
@@ -100,26 +111,56 @@ def steps(scenario, contenders):
     return [Step(scenario, step, contenders) for step in steps_of(scenario)]
 
 
+def p99s_of(step):
+    """Those that the report knows: reports of before know no tenths."""
+    return [(key, what) for key, what in P99S if key == "p99" or any(step.p99[key].values())]
+
+
+def proxy_targets(scenario, step, name):
+    """Rows of (what, against, target, spread, verdict) for what the proxy should reach."""
+    rows = []
+    if scenario["target"] is not None:
+        rows.append(("added CPU", step.best_peer, scenario["target"], step.ratio(name)))
+    if scenario["target_p99"] is not None:
+        rows += [(what, step.best_peer_p99[key], scenario["target_p99"], step.ratio_p99(name, key)) for key, what in p99s_of(step)]
+    if scenario["target_memory"] is not None and step.has_extra("bytes_per_session"):
+        rows.append(("user memory a session (bytes)", None, scenario["target_memory"], step.extra(name, "bytes_per_session")))
+    return [(*row, statistics.verdict(row[3], row[2])) for row in rows]
+
+
+def kernel_targets(scenario, step, name):
+    """The same of the kernel datapath: beside the best peer, nftables and plain forwarding."""
+    rows = []
+    if scenario.get("kernel_target") is not None:
+        ratio = step.ratio(name)
+        rows.append(("added CPU", step.best_peer, scenario["kernel_target"], ratio, statistics.verdict(ratio, scenario["kernel_target"])))
+        nftables = next((one for one in step.contenders if step.families[one] == "nftables"), None)
+        if nftables:
+            ratio = step.ratio_to(name, nftables)
+            met = "met: below noise" if statistics.within_noise(step.added_spread(name)) else statistics.verdict(ratio, NFTABLES_TARGET)
+            rows.append(("added CPU", nftables, NFTABLES_TARGET, ratio, met))
+    if scenario.get("kernel_target_p99") is not None and step.direct:
+        for key, what in p99s_of(step):
+            ratio = step.ratio_p99_to(name, step.direct, key)
+            rows.append((what, step.direct, scenario["kernel_target_p99"], ratio, statistics.verdict(ratio, scenario["kernel_target_p99"])))
+    if scenario.get("kernel_target_memory") is not None and step.has_extra("bytes_per_session"):
+        memory = statistics.whole(step.extra(name, "bytes_per_session"))
+        rows.append(("user memory a session (bytes)", None, scenario["kernel_target_memory"], memory,
+                     statistics.verdict(memory, scenario["kernel_target_memory"])))
+    return rows
+
+
+TARGETS = {"proxy": proxy_targets, "kernel": kernel_targets}
+
+
 def targets(results):
-    """Rows of (scenario, what, usher's name, against, target, spread, verdict) for what the proxy should reach."""
+    """Rows of (scenario, what, usher's name, against, target, spread, verdict) for what each datapath should reach."""
     rows = []
     for scenario in results["scenarios"]:
         for step in steps(scenario, results["contenders"]):
             label = scenario["name"] + (f", {step.name}" if step.name else "")
             for name in step.ushers():
-                if scenario["target"] is not None:
-                    ratio = step.ratio(name)
-                    rows.append((label, "added CPU", name, step.best_peer, scenario["target"], ratio,
-                                 statistics.verdict(ratio, scenario["target"])))
-                for key, what in P99S if scenario["target_p99"] is not None else ():
-                    if key == "p99" or any(step.p99[key].values()):  # reports of before know no tenths
-                        ratio = step.ratio_p99(name, key)
-                        rows.append((label, what, name, step.best_peer_p99[key], scenario["target_p99"], ratio,
-                                     statistics.verdict(ratio, scenario["target_p99"])))
-                if scenario["target_memory"] is not None and step.has_extra("bytes_per_session"):
-                    memory = step.extra(name, "bytes_per_session")
-                    rows.append((label, "user memory a session (bytes)", name, None, scenario["target_memory"], memory,
-                                 statistics.verdict(memory, scenario["target_memory"])))
+                rows += [(label, what, name, *rest) for what, *rest in TARGETS[step.datapaths[name]](scenario, step, name)]
     return rows
 
 

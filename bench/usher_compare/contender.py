@@ -47,9 +47,11 @@ class Contender:
     name = ""
     title = ""
     family = ""             # usher | haproxy | nginx | nftables | direct
+    datapath = ""           # usher only: proxy | kernel, which targets are its
     peer = False            # one of those that the targets are measured against
     in_quick = False
     has_process = False
+    holds_sockets = False   # a session is two sockets in the balancer's namespace
     can_reload = False
     checks_backends = False
     programs = ()           # (program or file, Debian package)
@@ -89,6 +91,7 @@ class ProcessContender(Contender):
     """A program that runs in the balancer's namespace, on the balancer's processor."""
 
     has_process = True
+    holds_sockets = True
     config_name = "contender.conf"
     stop_signal = signal.SIGTERM
 

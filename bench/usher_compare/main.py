@@ -90,14 +90,17 @@ def make_contenders(given, classes, usher_binary):
         for one, variant in variants.items():
             if name in (one, "usher") and one not in [made.name for made in chosen]:
                 chosen.append(classes["usher"](one, variant.binary or usher_binary, variant.settings))
-        if name in classes and name != "usher":
+        if name == "kernel":
+            chosen.append(classes[name](given.variants[0].binary or usher_binary))
+        elif name in classes and name != "usher":
             chosen.append(classes[name]())
     return chosen
 
 
 def needs_default_usher(given):
     names = given.contender or ["usher"]
-    return any(name == "usher" or name.startswith("usher-") for name in names) and any(one.binary is None for one in given.variants)
+    variants = any(name == "usher" or name.startswith("usher-") for name in names) and any(one.binary is None for one in given.variants)
+    return variants or ("kernel" in names and given.variants[0].binary is None)
 
 
 def check_privilege():
@@ -123,7 +126,7 @@ def remove_stale_folders(folder=None, is_alive=alive):
 def describe(contenders, network, directory, descriptors_max):
     """What the report says of each contender."""
     setup = Setup(network, directory, [("10.78.2.2", 800)], runner.SESSIONS_MAX, descriptors_max)
-    return {one.name: {"title": one.title, "family": one.family, "peer": one.peer, "has_process": one.has_process, "version": one.version(),
+    return {one.name: {"title": one.title, "family": one.family, "datapath": one.datapath, "peer": one.peer, "has_process": one.has_process, "version": one.version(),
                        "configuration": one.configuration(setup).replace(str(directory), "DIR")} for one in contenders}
 
 

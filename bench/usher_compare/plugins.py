@@ -21,7 +21,7 @@ def load_folder(folder, constant):
     return found
 
 
-CONTENDER_ORDER = ["direct", "usher", "haproxy", "haproxy_nosplice", "nginx", "nftables"]
+CONTENDER_ORDER = ["direct", "usher", "kernel", "haproxy", "haproxy_nosplice", "nginx", "nftables"]
 SCENARIO_ORDER = ["keepalive_small", "short_connections", "bulk_one", "bulk_many", "echo_latency", "idle_many", "churn", "slow_reader",
                   "one_backend_dies"]
 

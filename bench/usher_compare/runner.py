@@ -112,7 +112,8 @@ class Record:
     def as_json(self):
         one = self.scenario
         return {"name": one.name, "title": one.title, "unit": one.unit, "target": one.target, "target_p99": one.target_p99,
-                "target_memory": one.target_memory, "chart": one.chart, "errors_allowed": one.errors_allowed,
+                "target_memory": one.target_memory, "kernel_target": one.kernel_target, "kernel_target_p99": one.kernel_target_p99,
+                "kernel_target_memory": one.kernel_target_memory, "chart": one.chart, "errors_allowed": one.errors_allowed,
                 "extras": [list(extra) for extra in one.extras], "notes": list(one.notes), "prepared": one.prepared,
                 "contenders": self.contenders, "rounds_wanted": self.rounds_wanted, "busy_at_rest": self.at_rest,
                 "measurements": self.measurements, "spoiled": self.spoiled, "failed": self.failed}

@@ -23,6 +23,9 @@ class Scenario:
     target = None           # the ratio of added CPU that MEASURE asks of the proxy
     target_p99 = None       # the same for p99
     target_memory = None    # bytes of user memory a session
+    kernel_target = None    # of the kernel datapath: the ratio of added CPU to the best peer's; half of nftables' goes with it
+    kernel_target_p99 = None     # the ratio of its p99 to direct's
+    kernel_target_memory = None
     chart = "added"         # added | latency | memory | none
     errors_allowed = False  # they are what this scenario shows
     step_of_target = None   # the step that the target speaks of; None: every step

@@ -49,6 +49,16 @@ def ratios(mine, theirs):
     return {turn: value / theirs[turn] for turn, value in mine.items() if theirs.get(turn, 0) > 0}
 
 
+def whole(one):
+    """A spread in whole units: a page of noise over thousands of sessions is none a session."""
+    return Spread(*(round(value) for value in (one.median, one.low, one.high)), one.count) if one else None
+
+
+def within_noise(mine):
+    """Whether added CPU can't be told from nothing: some round was at or below it."""
+    return mine is not None and mine.low <= 0
+
+
 def verdict(ratio, target):
     """How a median ratio stands to its target: met, missed, or by the median only where the spread spans it."""
     if ratio is None:

@@ -37,7 +37,8 @@ std::vector<std::uint32_t> maglev_slots(std::span<const Backend> backends, const
   if (serving.size() == everybody.size()) return slots;
   const MaglevTable rest(serving, size);
   for (std::size_t slot = 0; slot < slots.size(); ++slot) {
-    if (!may_serve[slots[slot]]) slots[slot] = serving[rest.slots()[slot]].entry.index;
+    // A table of one has a single slot.
+    if (!may_serve[slots[slot]]) slots[slot] = serving[rest.slots()[slot % rest.slots().size()]].entry.index;
   }
   return slots;
 }

@@ -165,7 +165,6 @@ class EbpfPath final : public KernelPath {
       place = places_.emplace(service.address.text(), *number).first;
     }
     const std::uint32_t index = place->second;
-    if (auto swapped = swap_table(index, table); !swapped) return swapped;
     const PathService value{.service = index,
                             .slots = static_cast<std::uint32_t>(table.size()),
                             .mode = static_cast<std::uint8_t>(service.mode == KernelMode::nat    ? PATH_NAT
@@ -176,6 +175,13 @@ class EbpfPath final : public KernelPath {
                             .zero = 0,
                             .idle_seconds = seconds_of(service.idle_timeout, std::int64_t{1} << 31),
                             .half_close_seconds = seconds_of(service.half_close_timeout, 65535)};
+    // A packet may see one change without the other: its slot must never lie behind the table's end.
+    PathService before{};
+    const bool known = bpf_map__lookup_elem(object_->maps.path_services, &key, sizeof key, &before, sizeof before, 0) == 0;
+    if (known && before.slots > value.slots) {
+      if (auto put = update(object_->maps.path_services, key, value, service.address.text()); !put) return put;
+    }
+    if (auto swapped = swap_table(index, table); !swapped) return swapped;
     return update(object_->maps.path_services, key, value, service.address.text());
   }
 

@@ -67,6 +67,16 @@ def test_a_tiny_run_gives_a_report_without_errors_and_leaves_nothing(compare):
     assert namespaces_of(child.pid) == []
 
 
+def test_the_kernel_datapath_serves_alone_and_leaves_nothing(compare):
+    child, out = compare("--scenario", "keepalive_small,churn,idle_many", "--contender", "direct,kernel", "--rounds", "1", "--seconds", "0.2")
+    said = ended(child)
+    assert child.returncode == 0, said
+    results = json.loads((out / "results.json").read_text())
+    assert results["contenders"]["kernel"]["datapath"] == "kernel"
+    assert [(scenario["failed"], scenario["spoiled"]) for scenario in results["scenarios"]] == [({}, [])] * 3, said
+    assert namespaces_of(child.pid) == []
+
+
 def test_latency_is_measured_at_parts_of_the_knee(compare):
     child, out = compare("--scenario", "echo_latency", "--contender", "direct,usher", "--rounds", "1", "--seconds", "0.2")
     said = ended(child)

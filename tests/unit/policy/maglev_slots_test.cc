@@ -66,6 +66,12 @@ TEST_CASE("maglev slots: who may not serve leaves its slots to the others, evenl
   CHECK(maglev_slots(backends, may, table_size) == before);
 }
 
+TEST_CASE("maglev slots: the last one that may serve has every slot") {
+  const auto slots = maglev_slots(pool_of(2), {false, true}, table_size);
+  CHECK(slots.size() == table_size);
+  CHECK(share_of(slots, 1) == table_size);
+}
+
 TEST_CASE("maglev slots: the order of the list doesn't matter") {
   auto backends = pool_of(5);
   const auto slots = maglev_slots(backends, std::vector<bool>(5, true), table_size);
