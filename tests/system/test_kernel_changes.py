@@ -1,5 +1,4 @@
 """The kernel datapath while the world changes: drain, disable, weight, health, reload. Open flows stay, new ones go where they should."""
-
 import pytest
 
 from usher_test import peers
