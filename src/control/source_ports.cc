@@ -5,6 +5,7 @@
 #include <bitset>
 #include <charconv>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -68,7 +69,7 @@ std::vector<PortRange> ports_left(std::string_view local_range, std::string_view
     ranges.emplace_back(static_cast<std::uint16_t>(port), static_cast<std::uint16_t>(last));
     port = last;
   }
-  std::ranges::stable_sort(ranges, std::greater{}, [](const PortRange& range) { return range.second - range.first; });
+  std::ranges::sort(ranges, std::less{}, [](const PortRange& range) { return std::pair(range.first - range.second, range.first); });
   if (ranges.size() > PATH_PORT_RANGES) ranges.resize(PATH_PORT_RANGES);
   std::ranges::sort(ranges);
   return ranges;

@@ -17,6 +17,7 @@
 
 #include "dsr_backend.skel.h"
 #include "steer/libbpf_log.h"
+#include "steer/libbpf_options.h"
 #include "steer/path_address.h"
 #include "usher/base/fd.h"
 
@@ -87,7 +88,7 @@ Result<std::unique_ptr<DsrBackend>> attach_dsr_backend(const std::string& interf
       return std::unexpected(kernel_refused(fmt::format("{}: at most {} addresses", address.ip_text(), +DSR_ADDRESSES_MAX), errno));
     }
   }
-  LIBBPF_OPTS(bpf_tcx_opts, options);
+  const auto options = libbpf_options<bpf_tcx_opts>();
   Link link(bpf_program__attach_tcx(object->progs.dsr_backend, static_cast<int>(*index), &options));
   if (!link) {
     const int code = errno;

@@ -17,6 +17,7 @@
 
 #include "kernel_path.skel.h"
 #include "steer/libbpf_log.h"
+#include "steer/libbpf_options.h"
 #include "steer/path_address.h"
 #include "steer/path_pins.h"
 #include "steer/pinned_path.h"
@@ -81,7 +82,7 @@ class EbpfPath final : public KernelPath {
 
   Result<void> attach(std::uint32_t interface_index) override {
     if (links_.contains(interface_index)) return {};
-    LIBBPF_OPTS(bpf_tcx_opts, options);
+    const auto options = libbpf_options<bpf_tcx_opts>();
     Link link(bpf_program__attach_tcx(object_->progs.kernel_path, static_cast<int>(interface_index), &options));
     if (!link) {
       const int code = errno;
@@ -212,7 +213,9 @@ class EbpfPath final : public KernelPath {
 
   Result<PathSweep> sweep() override {
     PathSweep found{};
-    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &found, .ctx_size_in = sizeof found);
+    auto options = libbpf_options<bpf_test_run_opts>();
+    options.ctx_in = &found;
+    options.ctx_size_in = sizeof found;
     if (const int answer = bpf_prog_test_run_opts(bpf_program__fd(object_->progs.path_sweep), &options); answer != 0) {
       return std::unexpected(kernel_refused("sweeping the connection table refused", -answer));
     }
@@ -326,7 +329,8 @@ class EbpfPath final : public KernelPath {
       bpf_map_delete_elem(outer, &index);
       return {};
     }
-    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
+    auto options = libbpf_options<bpf_map_create_opts>();
+    options.map_flags = BPF_F_INNER_MAP;
     const Fd inner(bpf_map_create(BPF_MAP_TYPE_ARRAY, "path_table", sizeof(__u32), sizeof(__u32), static_cast<__u32>(table.size()), &options));
     if (!inner) return std::unexpected(kernel_refused("making a table refused", errno));
     std::vector<__u32> keys(table.size());

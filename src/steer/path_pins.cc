@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -103,7 +104,7 @@ std::vector<PathPins::LinkPin> PathPins::links() const {
 
 Result<void> PathPins::clear() {
   std::vector<std::string> names = names_in(folder_);
-  std::ranges::stable_partition(names, [](const std::string& name) { return name.starts_with(link_prefix); });
+  std::ranges::sort(names, std::greater{}, [](const std::string& name) { return name.starts_with(link_prefix); });  // links first
   for (const std::string& name : names) {
     const std::string path = folder_ + "/" + name;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_system(fmt::format("can't unpin {}", path));

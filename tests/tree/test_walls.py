@@ -39,6 +39,7 @@ ALONE = [
     (r"nlohmann/", "the JSON library", ["admin", "cli", "bench"]),  # cli reads what the API answers, bench its own reports
     (r"CLI/", "the command line library", ["cli", "bench"]),
     (r"systemd/", "libsystemd", ["control"]),
+    (r"libmnl/", "libmnl", ["control"]),
     (r"prometheus/", "the Prometheus library", ["metrics"]),
     (r"spdlog/", "spdlog", ["base"]),
     (r"ares(_.*)?\.h", "c-ares", []),

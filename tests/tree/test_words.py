@@ -18,6 +18,8 @@ ALLOWED = {
     ("include/usher/base/log.h", "info"): "an enumerator of LogLevel: the word that the configuration uses",
     ("include/usher/relay/session.h", "int fd"): "slots are plain memory: the worker closes a session's sockets by name",
     ("src/admin/http_protocol.cc", "process_request"): "httplib's name for it",
+    ("src/steer/kernel_path.cc", "ctx_in"): "libbpf's name for a program's argument",
+    ("src/steer/kernel_path.cc", "ctx_size_in"): "likewise",
 }
 
 _NAME = re.compile(r"(?:(?P<before>::|\.|->)\s*|(?<!\w))(?P<name>[A-Za-z_]\w*)(?P<after>\s*\(?)")
