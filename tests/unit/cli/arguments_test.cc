@@ -28,6 +28,10 @@ TEST_CASE("every verb is understood with its arguments") {
   CHECK(understood({"run", "--config", "a.toml"}).config_file == "a.toml");
   CHECK(understood({"check", "-c", "a.toml"}).verb == Verb::check);
   CHECK(understood({"demo"}).verb == Verb::demo);
+  const Arguments dsr = understood({"dsr", "--interface", "eth0", "--address", "192.0.2.1", "2001:db8::1"});
+  CHECK(dsr.verb == Verb::dsr);
+  CHECK(dsr.interface == "eth0");
+  CHECK(dsr.addresses == std::vector<std::string>{"192.0.2.1", "2001:db8::1"});
   CHECK(understood({"status"}).verb == Verb::status);
   CHECK(understood({"listeners"}).verb == Verb::listeners);
   CHECK(understood({"backends"}).verb == Verb::backends);
@@ -93,6 +97,10 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
        "usher weight: weight: '65536' is not a whole number from 0 to 65535; see 'usher weight --help'\n"},
       {{"demo", "--seconds", "0"},
        "usher demo: --seconds: '0' is not a whole number from 1 to 86400; see 'usher demo --help'\n"},
+      {{"dsr", "--address", "192.0.2.1"}, "usher dsr: --interface is required; see 'usher dsr --help'\n"},
+      {{"dsr", "--interface", "eth0"}, "usher dsr: --address is required; see 'usher dsr --help'\n"},
+      {{"dsr", "--interface", "eth0", "--address", "192.0.2.1:80"},
+       "usher dsr: --address: '192.0.2.1:80' is no IP address; see 'usher dsr --help'\n"},
       {{"demo", "--seconds"}, "usher demo: --seconds wants a value; see 'usher demo --help'\n"},
   }));
   const Answer answer = not_run(row.words);
@@ -102,7 +110,7 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
 }
 
 TEST_CASE("help and version are answered everywhere, with exit 0") {
-  const std::string verb = GENERATE("", "run", "check", "demo", "status", "listeners", "backends", "connections",
+  const std::string verb = GENERATE("", "run", "check", "demo", "dsr", "status", "listeners", "backends", "connections",
                                     "events", "drain", "enable", "disable", "weight", "reload");
   CAPTURE(verb);
   const auto with = [&](const std::string& flag) {
