@@ -69,7 +69,7 @@ Finding privilege(const HostFacts& facts, const std::optional<Config>& config) {
     finding.cure = "leave global.user empty, and let systemd start usher as that user with both capabilities";
     return finding;
   }
-  finding.fitness = Fitness::degraded;
+  finding.fitness = facts.may_bpf || facts.may_net_admin ? Fitness::degraded : Fitness::missing;
   finding.says = facts.may_bpf ? "CAP_BPF, but not CAP_NET_ADMIN" : facts.may_net_admin ? "CAP_NET_ADMIN, but not CAP_BPF" : "neither CAP_BPF nor CAP_NET_ADMIN";
   finding.says += ": the proxy serves, without eBPF where it needs what is missing";
   finding.cure = both_capabilities;
@@ -81,7 +81,7 @@ Finding feature(std::string what, const std::optional<Error>& refused, bool priv
                 std::string_view cure) {
   Finding finding{.what = std::move(what), .fitness = Fitness::ok, .says = std::string(gives), .cure = "", .needed = false};
   if (!refused) return finding;
-  finding.fitness = Fitness::degraded;
+  finding.fitness = privileged ? Fitness::missing : Fitness::degraded;
   finding.says = privileged ? fmt::format("{} ({})", without, refused->message) : fmt::format("{} (can't be tried without the privilege)", without);
   if (privileged) finding.cure = cure;
   return finding;
@@ -96,7 +96,7 @@ Finding btf(const HostFacts& facts) {
 Finding bpf_file_system(const HostFacts& facts) {
   Finding finding{.what = "BPF file system", .fitness = Fitness::ok, .says = "kernel flows outlive a crash of usher", .cure = "", .needed = false};
   if (facts.bpf_file_system && !facts.pins) return finding;
-  finding.fitness = Fitness::degraded;
+  finding.fitness = facts.bpf_file_system ? Fitness::degraded : Fitness::missing;
   finding.says = facts.bpf_file_system ? fmt::format("kernel flows end with usher: {}", facts.pins->message) : "not mounted: kernel flows end with usher";
   finding.cure = facts.bpf_file_system ? "make the folder, and give it to usher's user" : "mount -t bpf bpf /sys/fs/bpf";
   return finding;

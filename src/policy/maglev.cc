@@ -35,9 +35,10 @@ std::vector<std::uint32_t> maglev_slots(std::span<const Backend> backends, const
   slots.reserve(whole.slots().size());
   for (const Position position : whole.slots()) slots.push_back(everybody[position].entry.index);
   if (serving.size() == everybody.size()) return slots;
-  const MaglevTable rest(serving, size);
+  const MaglevTable rest(serving, size);  // of one slot, where one alone serves
+  const std::size_t rest_size = rest.slots().size();
   for (std::size_t slot = 0; slot < slots.size(); ++slot) {
-    if (!may_serve[slots[slot]]) slots[slot] = serving[rest.slots()[slot]].entry.index;
+    if (!may_serve[slots[slot]]) slots[slot] = serving[rest.slots()[slot % rest_size]].entry.index;
   }
   return slots;
 }

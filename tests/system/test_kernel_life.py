@@ -85,6 +85,7 @@ class Life:
         self.usher.launch()
         self.usher.process.wait_until(self.serving, 15, "serving")
         self.served_by(datapath)
+        self.usher.descriptors_at_start = min(self.usher.own_descriptors() for _ in range(5))
 
     def serving(self):
         with contextlib.suppress(ConnectionError, FileNotFoundError):

@@ -82,3 +82,10 @@ TEST_CASE("maglev slots: nobody who may serve is an empty table") {
   CHECK(maglev_slots(pool_of(3), std::vector<bool>(3, false), table_size).empty());
   CHECK(maglev_slots({}, {}, table_size).empty());
 }
+
+TEST_CASE("maglev slots: who alone may serve has every slot") {
+  const std::vector<bool> may{false, true, false};
+  const auto slots = maglev_slots(pool_of(3), may, table_size);
+  REQUIRE(slots.size() == table_size);
+  CHECK(share_of(slots, 1) == table_size);
+}

@@ -1,0 +1,127 @@
+// The doctor's judgement: facts in, findings out.
+#include "usher/control/doctor.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <catch2/catch_test_macros.hpp>
+
+#include "control/kernel_way.h"
+
+using namespace usher;
+
+namespace {
+
+HostFacts healthy() {
+  HostFacts facts;
+  facts.descriptors_max = 1'048'576;
+  facts.pipe_pages = 0;
+  facts.workers = 4;
+  facts.may_bpf = facts.may_net_admin = facts.btf = facts.bpf_file_system = true;
+  facts.interfaces = {{"lo", false}, {"eth0", true}};
+  facts.ports = {{1024, 32767}};
+  return facts;
+}
+
+Config one_listener(Datapath datapath) {
+  Config config;
+  ListenerConfig listener;
+  listener.name = "web";
+  listener.pool = "app";
+  listener.datapath = datapath;
+  config.listeners.push_back(listener);
+  return config;
+}
+
+Finding finding(const std::vector<Finding>& findings, std::string_view what) {
+  const auto found = std::ranges::find(findings, what, &Finding::what);
+  REQUIRE(found != findings.end());
+  return *found;
+}
+
+}  // namespace
+
+TEST_CASE("doctor: a healthy host is ok throughout, and nothing has a cure") {
+  for (const Finding& one : judge_host(healthy(), one_listener(Datapath::kernel))) {
+    INFO(one.what);
+    CHECK(one.fitness == Fitness::ok);
+    CHECK(one.cure.empty());
+    CHECK_FALSE(one.says.empty());
+  }
+}
+
+TEST_CASE("doctor: without io_uring there is no usher, and the cure fits the reason") {
+  HostFacts facts = healthy();
+  facts.io_uring = Error{"io_uring_setup: Operation not permitted", EPERM};
+  facts.io_uring_disabled = 2;
+  const auto disabled = finding(judge_host(facts, std::nullopt), "io_uring");
+  CHECK(disabled.fitness == Fitness::missing);
+  CHECK(disabled.needed);
+  CHECK(disabled.cure == "sysctl kernel.io_uring_disabled=0");
+  facts.io_uring_disabled = 0;
+  CHECK(finding(judge_host(facts, std::nullopt), "io_uring").cure.find("seccomp") != std::string::npos);
+}
+
+TEST_CASE("doctor: descriptors are measured against global.max_connections") {
+  HostFacts facts = healthy();
+  facts.descriptors_max = 20'000;
+  CHECK(finding(judge_host(facts, std::nullopt), "descriptors").fitness == Fitness::degraded);
+  Config config = one_listener(Datapath::proxy);
+  config.global.max_connections = 5'000;
+  CHECK(finding(judge_host(facts, config), "descriptors").fitness == Fitness::ok);
+  facts.descriptors_max = 64;
+  CHECK(finding(judge_host(facts, config), "descriptors").fitness == Fitness::missing);
+}
+
+TEST_CASE("doctor: the ration of pipe pages binds who has no privilege") {
+  HostFacts facts = healthy();
+  facts.pipe_pages = 1024;
+  const auto bound = finding(judge_host(facts, std::nullopt), "pipe pages");
+  CHECK(bound.fitness == Fitness::degraded);
+  CHECK(bound.cure.starts_with("sysctl fs.pipe-user-pages-soft="));
+  facts.beyond_ration = true;
+  CHECK(finding(judge_host(facts, std::nullopt), "pipe pages").fitness == Fitness::ok);
+}
+
+TEST_CASE("doctor: without the privilege a file that insists on the kernel lacks something; auto takes the proxy") {
+  HostFacts facts = healthy();
+  facts.may_bpf = facts.may_net_admin = false;
+  facts.kernel_path = Error{"loading the kernel datapath refused: Operation not permitted; needs CAP_BPF", EPERM};
+  CHECK(finding(judge_host(facts, std::nullopt), "privilege").fitness == Fitness::missing);
+  const auto insists = finding(judge_host(facts, one_listener(Datapath::kernel)), "listener web");
+  CHECK(insists.fitness == Fitness::missing);
+  CHECK(insists.needed);
+  CHECK(insists.says == "the proxy: the privilege is missing");
+  const auto automatic = finding(judge_host(facts, one_listener(Datapath::automatic)), "listener web");
+  CHECK(automatic.fitness == Fitness::degraded);
+  CHECK(finding(judge_host(facts, one_listener(Datapath::proxy)), "listener web").fitness == Fitness::ok);
+}
+
+TEST_CASE("doctor: an obstacle of a listener is said in its own line") {
+  HostFacts facts = healthy();
+  facts.obstacles = {{"web", "backend a is on this machine"}};
+  CHECK(finding(judge_host(facts, one_listener(Datapath::automatic)), "listener web").says == "the proxy: backend a is on this machine");
+}
+
+TEST_CASE("doctor: global.user gives the kernel datapath's privilege up") {
+  Config config = one_listener(Datapath::kernel);
+  config.global.user = "usher";
+  CHECK(finding(judge_host(healthy(), config), "listener web").fitness == Fitness::missing);
+  CHECK(finding(judge_host(healthy(), config), "privilege").fitness == Fitness::degraded);
+}
+
+TEST_CASE("kernel way: interfaces that are named must be there and speak Ethernet; unnamed, all that fit are taken") {
+  const std::vector<Interface> interfaces{{1, "lo", true, true, true}, {2, "eth0", true, false, true}, {3, "eth1", false, false, true}, {4, "wg0", true, false, false}};
+  ListenerConfig listener;
+  CHECK(kernel_interfaces(listener, interfaces).value() == std::vector<std::uint32_t>{2});
+  listener.interfaces = {"eth1", "eth0"};
+  CHECK(kernel_interfaces(listener, interfaces).value() == std::vector<std::uint32_t>{3, 2});
+  listener.interfaces = {"wg0"};
+  CHECK(kernel_interfaces(listener, interfaces).error().message == "packets on wg0 have no Ethernet header");
+  listener.interfaces = {"eth7"};
+  CHECK(kernel_interfaces(listener, interfaces).error().message == "there is no interface eth7");
+  listener.interfaces = {};
+  CHECK_FALSE(kernel_interfaces(listener, {interfaces[0]}));
+  CHECK(why_no_ports(listener, {}));
+  listener.kernel_mode = Forwarding::dnat;
+  CHECK_FALSE(why_no_ports(listener, {}));
+}
