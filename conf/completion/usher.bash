@@ -7,7 +7,7 @@ _usher_backends() {
 
 _usher() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-  local verbs="run check demo status listeners backends connections events drain enable disable weight reload"
+  local verbs="run check doctor demo status listeners backends connections events drain enable disable weight reload"
   local verb="" socket="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "${COMP_WORDS[i]}" in
@@ -30,7 +30,9 @@ _usher() {
   esac
   local options="--help --version"
   case "$verb" in
-    run | check) options="-c --config $options" ;;
+    run) options="-c --config --cleanup $options" ;;
+    check) options="-c --config $options" ;;
+    doctor) options="-c --config --json $options" ;;
     demo) options="--seconds --json $options" ;;
     status | listeners | backends | connections | events) options="--json --socket $options" ;;
     drain | enable | disable | weight)

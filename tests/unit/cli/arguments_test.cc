@@ -102,7 +102,7 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
 }
 
 TEST_CASE("help and version are answered everywhere, with exit 0") {
-  const std::string verb = GENERATE("", "run", "check", "demo", "status", "listeners", "backends", "connections",
+  const std::string verb = GENERATE("", "run", "check", "doctor", "demo", "status", "listeners", "backends", "connections",
                                     "events", "drain", "enable", "disable", "weight", "reload");
   CAPTURE(verb);
   const auto with = [&](const std::string& flag) {
@@ -118,7 +118,7 @@ TEST_CASE("help and version are answered everywhere, with exit 0") {
 }
 
 TEST_CASE("what later work builds is known by name, whatever stands behind it") {
-  const std::string verb = GENERATE("doctor", "top", "add", "remove", "upgrade", "plan", "why");
+  const std::string verb = GENERATE("top", "add", "remove", "upgrade", "plan", "why");
   CHECK(understood({verb}).verb == Verb::unsupported);
   CHECK(understood({verb}).unsupported == verb);
   CHECK(understood({verb, "app", "a=10.0.0.1", "--weight", "5", "-c", "x"}).verb == Verb::unsupported);
@@ -132,13 +132,21 @@ TEST_CASE("reload --max-closed is refused rather than ignored") {
 
 TEST_CASE("help names what works, and nothing that doesn't yet") {
   const std::string help = not_run({"--help"}).out;
-  for (const char* verb : {"run", "check", "demo", "status", "listeners", "backends", "connections", "events", "drain",
+  for (const char* verb : {"run", "check", "doctor", "demo", "status", "listeners", "backends", "connections", "events", "drain",
                            "enable", "disable", "weight", "reload"}) {
     CAPTURE(verb);
     CHECK(help.find("\n  " + std::string(verb) + " ") != std::string::npos);
   }
-  for (const char* verb : {"doctor", "upgrade", "autoscale", "plan", "\n  top", "\n  why", "\n  add", "\n  remove"}) {
+  for (const char* verb : {"upgrade", "autoscale", "plan", "\n  top", "\n  why", "\n  add", "\n  remove"}) {
     CAPTURE(verb);
     CHECK(help.find(verb) == std::string::npos);
   }
+}
+
+TEST_CASE("run --cleanup needs the file; doctor takes one, and needs none") {
+  CHECK(understood({"run", "--cleanup", "-c", "x"}).verb == Verb::cleanup);
+  CHECK(understood({"run", "-c", "x"}).verb == Verb::run);
+  CHECK(not_run({"run", "--cleanup"}).status == exit_usage);
+  CHECK(understood({"doctor"}).config_file.empty());
+  CHECK(understood({"doctor", "-c", "x", "--json"}).output == Output::json);
 }
