@@ -39,12 +39,12 @@ std::vector<bpf_map*> maps_that_last(const bpf_object& object) {
 bool sized_by_choice(const bpf_map* map) { return bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH; }
 
 bool fits(const bpf_map* map, const Fd& pinned) {
-  bpf_map_info found{};
-  __u32 length = sizeof found;
-  if (bpf_obj_get_info_by_fd(pinned.number(), &found, &length) != 0) return false;
-  return found.type == static_cast<__u32>(bpf_map__type(map)) && found.key_size == bpf_map__key_size(map) &&
-         found.value_size == bpf_map__value_size(map) && found.map_flags == bpf_map__map_flags(map) &&
-         (sized_by_choice(map) || found.max_entries == bpf_map__max_entries(map));
+  bpf_map_info known{};
+  __u32 length = sizeof known;
+  if (bpf_obj_get_info_by_fd(pinned.number(), &known, &length) != 0) return false;
+  return known.type == static_cast<__u32>(bpf_map__type(map)) && known.key_size == bpf_map__key_size(map) &&
+         known.value_size == bpf_map__value_size(map) && known.map_flags == bpf_map__map_flags(map) &&
+         (sized_by_choice(map) || known.max_entries == bpf_map__max_entries(map));
 }
 
 /// Written last by who makes the maps: where it is right, all of them are there.
@@ -62,10 +62,10 @@ struct LinkState {
 Result<LinkState> look_at_link(const std::string& path) {
   LinkState state{.link = Fd(bpf_obj_get(path.c_str()))};
   if (!state.link) return std::unexpected(kernel_refused(fmt::format("opening {} refused", path), errno));
-  bpf_link_info found{};
-  __u32 length = sizeof found;
-  if (bpf_obj_get_info_by_fd(state.link.number(), &found, &length) != 0) return std::unexpected(kernel_refused("asking a link refused", errno));
-  state.interface_index = found.xdp.ifindex;  // at the place of tcx.ifindex, which older headers lack
+  bpf_link_info known{};
+  __u32 length = sizeof known;
+  if (bpf_obj_get_info_by_fd(state.link.number(), &known, &length) != 0) return std::unexpected(kernel_refused("asking a link refused", errno));
+  state.interface_index = known.xdp.ifindex;  // at the place of tcx.ifindex, which older headers lack
   return state;
 }
 

@@ -110,7 +110,7 @@ TEST_CASE("a wrong command line is one line with a hint, and exit 2") {
 }
 
 TEST_CASE("help and version are answered everywhere, with exit 0") {
-  const std::string verb = GENERATE("", "run", "check", "demo", "dsr", "status", "listeners", "backends", "connections",
+  const std::string verb = GENERATE("", "run", "check", "doctor", "demo", "dsr", "status", "listeners", "backends", "connections",
                                     "events", "drain", "enable", "disable", "weight", "reload");
   CAPTURE(verb);
   const auto with = [&](const std::string& flag) {
@@ -149,4 +149,12 @@ TEST_CASE("help names what works, and nothing that doesn't yet") {
     CAPTURE(verb);
     CHECK(help.find(verb) == std::string::npos);
   }
+}
+
+TEST_CASE("run --cleanup needs the file; doctor takes one, and needs none") {
+  CHECK(understood({"run", "--cleanup", "-c", "x"}).verb == Verb::cleanup);
+  CHECK(understood({"run", "-c", "x"}).verb == Verb::run);
+  CHECK(not_run({"run", "--cleanup"}).status == exit_usage);
+  CHECK(understood({"doctor"}).config_file.empty());
+  CHECK(understood({"doctor", "-c", "x", "--json"}).output == Output::json);
 }
