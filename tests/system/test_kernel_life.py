@@ -253,6 +253,30 @@ def test_a_start_that_was_cut_short_is_cleaned(live):
     assert exchange_once(it.network.client, it.front) in ("a", "b")
 
 
+@pytest.mark.seconds(120)
+def test_a_start_that_is_killed_at_any_bpf_call_leaves_what_the_next_can_use(live):
+    """strace(1) kills it on entry to its Nth bpf(2): before, between and after maps, pins, programs and links."""
+    it = live()
+    it.kill()
+    it.cleanup()
+    killed = 0
+    for number in range(5, 400, 23):
+        it.usher.prefix = [needs("strace"), "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:signal=KILL:when={number}"]
+        it.usher.launch()
+        ended = eventually(lambda: not it.usher.process.running() or bool(it.serving()), 20)
+        assert ended
+        if it.usher.process.running():  # it calls bpf(2) less often than that before it serves
+            it.usher.process.stop()
+            break
+        killed += 1
+        it.usher.admin_path.unlink(missing_ok=True)
+    assert killed >= 3
+    it.usher.prefix = []
+    it.start_again()
+    assert exchange_once(it.network.client, it.front) in ("a", "b")
+    assert it.links()
+
+
 def test_cleanup_takes_away_what_a_killed_one_left(live):
     it = live()
     assert "a running usher has" in it.cleanup(status=1)
