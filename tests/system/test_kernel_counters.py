@@ -10,7 +10,6 @@ from usher_test.peers import NameServers, needs, require_separate
 from usher_test.toml import config, listener, pool
 from usher_test.waiting import eventually
 
-RESERVED_PORTS = "40000-49999"
 FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 EXCHANGES = 200
 LARGE_BYTES = 2_000_000
@@ -56,7 +55,6 @@ def proxy(start_usher, front, servers, **keys):
 def kernel(network, start_usher, servers, family):
     """An usher whose listener the kernel serves, and the listener's address."""
     require_separate(network)
-    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", RESERVED_PORTS)
     front = Address(network.balancer.address(family), servers.addresses[NAME].port)
     usher = start_usher(config(listener(front.text, datapath="kernel"), pool(servers.pairs, algorithm="two_choices"), workers=1))
     row = usher.get("/api/v1/listeners")["listeners"][0]

@@ -38,7 +38,7 @@ def pinning(network):
     before = network.balancer.sysctl("net.ipv4.ip_local_reserved_ports")
     network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", RESERVED_PORTS)
     yield
-    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", before or "")
+    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", before)
     if not mounted:
         subprocess.run(["umount", BPF_FILE_SYSTEM], check=True, timeout=20)
 

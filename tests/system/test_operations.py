@@ -227,7 +227,7 @@ def test_run_refuses_a_bad_file_with_status_2(bench, two):
 
 
 def test_what_later_work_will_build_is_refused_for_now(two):
-    for keys in ('datapath = "kernel"', 'rate_limit = { new_per_second = 10, burst = 10, concurrent = 0 }'):
+    for keys in ('[[listener.route]]\nserver_names = ["a.example"]\npool = "app"', 'rate_limit = { new_per_second = 10, burst = 10, concurrent = 0 }'):
         status, said = two.check(f'[[listener]]\nname = "web"\nbind = ["127.0.0.1:8080"]\npool = "app"\n{keys}\n'
                                  '[[pool]]\nname = "app"\n[[pool.backend]]\nname = "a"\naddress = "127.0.0.1:9001"\n')
         assert status == 2 and "not supported yet" in said, said

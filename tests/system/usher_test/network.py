@@ -116,7 +116,7 @@ class Place:
         """Reads a net.* setting of this place, or sets it."""
         path = "/proc/sys/" + key.replace(".", "/")
         with self.entered(), open(path, "r" if value is None else "w") as setting:
-            return setting.read().strip() if value is None else setting.write(value)
+            return setting.read().strip() if value is None else setting.write(value or "\n")  # an empty list is a line, too
 
 
 def family_of(ip):
