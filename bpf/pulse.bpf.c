@@ -5,7 +5,8 @@
 // for all that isn't ours the answer is one comparison. Ours is a socket whose connect(2) a worker's thread calls towards an address that a
 // backend has: only that moment is in the dialling thread. From then on the socket carries its own note (BPF_MAP_TYPE_SK_STORAGE).
 //
-// It changes nothing about a connection: it sets no option, and its reply to every question is "as you would".
+// It changes nothing about a connection: it sets no option and writes no reply. None means "as you would"; and it would lie over the arguments,
+// which the next program of this cgroup, another usher's for one, has yet to read.
 // The helpers need the kernel's types, and don't include them: this order.
 // clang-format off
 #include <stdbool.h>
@@ -237,7 +238,6 @@ int pulse(struct bpf_sock_ops* ops) {
              op == BPF_SOCK_OPS_STATE_CB) {
     on_news(ops);
   }
-  ops->reply = -1;  // last: it shares its place with the arguments
   return 1;
 }
 
