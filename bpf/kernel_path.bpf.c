@@ -12,6 +12,7 @@
 
 #include "bpf/path_open.bpf.h"
 #include "bpf/path_sweep.bpf.h"
+#include "bpf/rtt_bucket.bpf.h"
 
 /// Makes the other direction's entry of `flow`, whose packets have `key`, anew where the LRU has dropped it alone. REQUIRES: `skb` is such a
 /// packet; no PATH_DSR, which has one direction.
@@ -54,15 +55,6 @@ ALWAYS_INLINE void count_packet(const struct Packet* packet, const struct PathFl
     counts->packets_in += 1;
     counts->bytes_in += packet->bytes;
   }
-}
-
-ALWAYS_INLINE __u32 bucket_of(__u64 ns) {
-  __u64 us = ns / 1000;
-  __u32 bucket = 0;
-  for (int bit = 4; bit >= 0; --bit) {
-    if (us >> (bucket + (1U << bit))) bucket += 1U << bit;
-  }
-  return bucket < PATH_RTT_BUCKETS ? bucket : PATH_RTT_BUCKETS - 1;
 }
 
 /// The backend has said something for the first time; `back` is its direction's entry, in the half-open table.

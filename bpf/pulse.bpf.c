@@ -16,6 +16,7 @@
 #include <bpf/bpf_endian.h>
 // clang-format on
 
+#include "bpf/rtt_bucket.bpf.h"
 #include "usher/steer/path_abi.h"
 
 #define ALWAYS_INLINE static __always_inline
@@ -103,15 +104,6 @@ struct {
 #define ADD(counts, field, number) __sync_fetch_and_add(&(counts)->field, (number))
 
 ALWAYS_INLINE struct PathCounts* counts_of(__u32 backend) { return bpf_map_lookup_elem(&pulse_counts, &backend); }
-
-ALWAYS_INLINE __u32 bucket_of(__u64 ns) {
-  __u64 us = ns / 1000;
-  __u32 bucket = 0;
-  for (int bit = 4; bit >= 0; --bit) {
-    if (us >> (bucket + (1U << bit))) bucket += 1U << bit;
-  }
-  return bucket < PATH_RTT_BUCKETS ? bucket : PATH_RTT_BUCKETS - 1;
-}
 
 ALWAYS_INLINE bool is_worker(void) {
   struct bpf_pidns_info thread = {};
