@@ -111,7 +111,10 @@ ALWAYS_INLINE void note(struct __sk_buff* skb, const struct Packet* packet, stru
     flow->seen_ns = now;
     if (flow->mode != PATH_DSR) revive_other(skb, &path_flows, &packet->key, flow);
   }
-  if (packet->flags & (TCP_FIN | TCP_RST)) note_end(packet, flow);
+  if (packet->flags & (TCP_FIN | TCP_RST)) {
+    flow->seen_ns = now;
+    note_end(packet, flow);
+  }
   if (packet->payload == 0) return;
   __u32 last = packet->sequence + packet->payload;
   if (flow->sequence != 0 && (__s32)(last - flow->sequence) <= 0) {

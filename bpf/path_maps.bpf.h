@@ -139,3 +139,8 @@ ALWAYS_INLINE void reverse_rewrite(const struct PathFlowKey* key, struct PathFlo
   other->new_source_port = key->destination_port;
   other->new_destination_port = key->source_port;
 }
+
+/// Whether both sides have said all that they had to say. `other` is the other direction's entry, or none where the table has lost it.
+ALWAYS_INLINE bool is_ended(const struct PathFlow* flow, const struct PathFlow* other) {
+  return flow->flags & PATH_RST || (flow->flags & PATH_FIN && (!other || other->flags & PATH_FIN));
+}

@@ -29,6 +29,8 @@ ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet)
   return connection;
 }
 
+#define PORT_REST_NS 1000000000LL  // what a port rests at least between two flows to one backend
+
 struct Opening {
   struct PathFlowKey reverse;
   struct PathFlow forward;
@@ -64,9 +66,23 @@ ALWAYS_INLINE bool is_own(const struct PathFlow* entry, const struct PathFlowKey
          same_address(&entry->new_source, &key->destination) && entry->new_source_port == key->destination_port;
 }
 
+/// Ends a flow that is over and quiet before the sweep does, for its source port's sake: with connections that come faster than the sweep's
+/// patience gives ports back, one is taken that has rested for a second at least. `back` is its entry of the answers' direction, under `reverse`.
+ALWAYS_INLINE bool take_over(const struct PathFlowKey* reverse, const struct PathFlow* back) {
+  struct PathFlowKey key;
+  reverse_key(back, &key);
+  struct PathFlow* forward = bpf_map_lookup_elem(&path_flows, &key);
+  __u64 seen = forward && forward->seen_ns > back->seen_ns ? forward->seen_ns : back->seen_ns;
+  if (!is_ended(back, forward) || (__s64)(bpf_ktime_get_coarse_ns() - seen) < PORT_REST_NS) return false;
+  // The client may have begun anew with the same addresses: then the entry that stands there isn't this flow's.
+  if (forward && forward->new_source_port == reverse->destination_port) bpf_map_delete_elem(&path_flows, &key);
+  bpf_map_delete_elem(&path_flows, reverse);
+  return true;
+}
+
 /// Takes `opening->reverse` for the answers. PATH_OPENED: it is the flow's; PATH_ADOPTED_FLOW: it was, and is established; PATH_NO_PORT: it is
-/// another's; PATH_TABLE_FULL.
-ALWAYS_INLINE __u32 claim(const struct PathFlowKey* key, struct Opening* opening) {
+/// another's; PATH_TABLE_FULL. `presses`: free ports are rare, one that rests will do.
+ALWAYS_INLINE __u32 claim(const struct PathFlowKey* key, struct Opening* opening, bool presses) {
   // Into the one table first, then a look at the other: an entry moves from the one to the other in that order, too, so it isn't missed.
   long answer = bpf_map_update_elem(&path_half_open, &opening->reverse, &opening->back, BPF_NOEXIST);
   if (answer == -17) {  // EEXIST
@@ -81,6 +97,7 @@ ALWAYS_INLINE __u32 claim(const struct PathFlowKey* key, struct Opening* opening
     bpf_map_delete_elem(&path_flows, &opening->reverse);
     return PATH_OPENED;
   }
+  if (!own && presses && take_over(&opening->reverse, established)) return PATH_OPENED;
   bpf_map_delete_elem(&path_half_open, &opening->reverse);
   return own ? PATH_ADOPTED_FLOW : PATH_NO_PORT;
 }
@@ -104,7 +121,7 @@ ALWAYS_INLINE __u32 enter(const struct Packet* packet, struct Opening* opening) 
       opening->forward.new_source_port = bpf_htons(port_at(settings, ports ? place % ports : 0));
     }
     reverse_key(&opening->forward, &opening->reverse);
-    __u32 claimed = claim(&packet->key, opening);
+    __u32 claimed = claim(&packet->key, opening, chooses && i >= PATH_PORT_ATTEMPTS / 2);
     if (claimed == PATH_OPENED) {
       if (bpf_map_update_elem(&path_half_open, &packet->key, &opening->forward, BPF_ANY) == 0) return PATH_OPENED;
       bpf_map_delete_elem(&path_half_open, &opening->reverse);

@@ -29,8 +29,7 @@ ALWAYS_INLINE bool is_over(const struct Broom* broom, const struct PathFlow* flo
   if (seen > broom->now) return false;
   __u64 quiet = broom->now - seen;
   if (broom->half_open) return quiet > broom->half_open_ns;
-  bool ended = flow->flags & PATH_RST || (flow->flags & PATH_FIN && (!other || other->flags & PATH_FIN));
-  if (ended) return quiet > broom->closing_ns;
+  if (is_ended(flow, other)) return quiet > broom->closing_ns;
   bool half = flow->flags & PATH_FIN || (other && other->flags & PATH_FIN);
   return quiet > SECOND_NS * (half ? flow->half_close_seconds : flow->idle_seconds);
 }

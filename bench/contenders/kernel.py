@@ -10,8 +10,8 @@ _spec = importlib.util.spec_from_file_location("usher_compare_usher", pathlib.Pa
 _usher = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_usher)
 
-# The namespaces give every port to the stack; nat needs some that it won't take by itself.
-RESERVED, RESERVED_PORTS = "net/ipv4/ip_local_reserved_ports", "1024-65535"
+# The namespaces give every port to the stack; nat needs some that it won't take by itself. The proxy behind it keeps a few.
+RESERVED, RESERVED_PORTS = "net/ipv4/ip_local_reserved_ports", "4096-65535"
 SETTINGS = {"listener.datapath": "kernel", "listener.kernel_mode": "nat", "pool.algorithm": "two_choices"}
 COMMAND_SECONDS = 10
 

@@ -70,7 +70,7 @@ class Place:
 
     def set(self, key, value):
         with self.entered(), open(f"/proc/sys/{key}", "w") as setting:
-            setting.write(value)
+            setting.write(f"{value}\n")  # nothing at all changes nothing: an empty list is an empty line
 
     def get(self, key):
         with self.entered(), open(f"/proc/sys/{key}") as setting:

@@ -243,6 +243,30 @@ def test_a_first_packet_with_the_addresses_of_a_flow_that_is_over_begins_a_new_o
 
 
 @both_families
+@pytest.mark.parametrize("end", ["closed", "reset"])
+def test_a_source_port_rests_for_a_second_and_serves_again(path, family, end):
+    it = path(family, ports=4)
+    flows = [(port, it.establish(port)) for port in range(50010, 50014)]
+    assert {opened[TCP].sport for _, opened in flows} == it.ports
+    late = it.from_client(port=50100)
+    assert it.program.run(late)[0] == TO_NEXT, "every port is taken: the proxy serves it"
+    port, over = flows[2]
+    it.program.run(it.from_client("FA" if end == "closed" else "R", port))
+    if end == "closed":
+        assert it.program.run(late)[0] == TO_NEXT, "the backend has more to say"
+        it.program.run(it.answer(over, "FA", seq=2001), "to2")
+    assert it.program.run(late)[0] == TO_NEXT, "it is only just over"
+
+    def taken():
+        verdict, raw = it.program.run(late)
+        return verdict == REDIRECT and it.read(raw)
+
+    assert eventually(taken, what="the port is free again")[TCP].sport == over[TCP].sport
+    left = it.program.entries("path_flows"), it.program.entries("path_half_open")
+    assert left == (6, 2), "the three that are open, and the new one; nothing of the old"
+
+
+@both_families
 def test_a_direction_that_the_table_dropped_alone_is_made_anew(path, family):
     it = path(family)
     opened = it.establish()

@@ -12,7 +12,7 @@ scapy = pytest.importorskip("scapy.all", reason="scapy is missing (python3-scapy
 from scapy.all import IP, TCP, Ether, IPv6, Raw  # noqa: E402
 
 FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
-LOCAL_PORTS, RESERVED_PORTS = "1024 65535", "40000-40999"
+LOCAL_PORTS, FIRST_PORT = "1024 65535", 40000
 CLIENT_PORT = 50001
 OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1234, 0)), ("NOP", None), ("WScale", 7)]
 
@@ -20,23 +20,24 @@ OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1234, 0)), ("NOP", Non
 class Path:
     """An usher on the kernel datapath, and how its packets look."""
 
-    def __init__(self, bench, network, start_usher, family, mode="nat", algorithm="maglev", behind=None, names=("a",)):
-        """`behind`: the backends' family, where it isn't the listener's."""
+    def __init__(self, bench, network, start_usher, family, mode="nat", algorithm="maglev", behind=None, names=("a",), ports=1000):
+        """`behind`: the backends' family, where it isn't the listener's. `ports`: how many source ports nat has."""
         require_separate(network)
         self.restore, self.narrowed = [], []
         self.family, self.mode = FAMILIES[family], mode
         self.network, self.bench = network, bench
-        # The stack takes every port by itself but these thousand.
-        for setting, value in (("ip_local_port_range", LOCAL_PORTS), ("ip_local_reserved_ports", RESERVED_PORTS)):
+        # The stack takes every port by itself but these.
+        self.ports = set(range(FIRST_PORT, FIRST_PORT + ports))
+        for setting, value in (("ip_local_port_range", LOCAL_PORTS), ("ip_local_reserved_ports", f"{FIRST_PORT}-{max(self.ports)}")):
             self.restore.append((setting, network.balancer.sysctl(f"net.ipv4.{setting}")))
             network.balancer.sysctl(f"net.ipv4.{setting}", value)
-        self.ports = set(range(40000, 41000))
         self.servers = NameServers(bench, list(names), family=FAMILIES[behind or family])
         self.backend = self.servers.addresses["a"]
         self.front = Address(network.balancer.address(self.family), self.backend.port)
         self.client = network.client.address(self.family)
+        # What no client will ever end needs no patience at the end.
         self.usher = start_usher(config(listener(self.front.text, datapath="kernel", kernel_mode=mode),
-                                        pool(self.servers.pairs, algorithm=algorithm), workers=1))
+                                        pool(self.servers.pairs, algorithm=algorithm), workers=1, drain_timeout="100ms"))
         self.program = Program(bench)
 
     def ether(self, interface="to1"):
