@@ -188,6 +188,8 @@ ALWAYS_INLINE void on_end(const struct tcp_sock* tcp, __u32 left, struct PathCou
 
 /// Something about a socket of ours.
 ALWAYS_INLINE void on_news(struct bpf_sock_ops* ops) {
+  bool ends = ops->op == BPF_SOCK_OPS_STATE_CB;
+  if (ends && ops->args[1] != BPF_TCP_CLOSE) return;
   struct bpf_sock* socket = ops->sk;
   if (!socket) return;
   struct Told* told = bpf_sk_storage_get(&pulse_sockets, socket, 0, 0);
@@ -213,8 +215,6 @@ ALWAYS_INLINE void on_news(struct bpf_sock_ops* ops) {
     }
     return;
   }
-  bool ends = ops->op == BPF_SOCK_OPS_STATE_CB;
-  if (ends && ops->args[1] != BPF_TCP_CLOSE) return;
   struct tcp_sock* tcp = bpf_skc_to_tcp_sock(socket);
   if (!tcp) return;
   tell(tcp, told, counts);
