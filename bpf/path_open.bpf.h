@@ -6,8 +6,9 @@
 #include "bpf/path_maps.bpf.h"
 #include "bpf/path_pick.bpf.h"
 
-/// Whether the stack has a connection, or one in the making, for this packet: then the proxy serves it.
-ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet) {
+/// Whether the stack has a connection, or one in the making, for this packet: then the proxy serves it. One that only waits for stray packets
+/// (TIME_WAIT) doesn't keep a client from beginning a new one with the same port.
+ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet, bool first) {
   struct bpf_sock_tuple tuple = {};
   struct bpf_sock* socket;
   if (packet->v6) {
@@ -24,7 +25,7 @@ ALWAYS_INLINE bool stack_has(struct __sk_buff* skb, const struct Packet* packet)
     socket = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
   }
   if (!socket) return false;
-  bool connection = socket->state != BPF_TCP_LISTEN;
+  bool connection = socket->state != BPF_TCP_LISTEN && !(first && socket->state == BPF_TCP_TIME_WAIT);
   bpf_sk_release(socket);
   return connection;
 }
@@ -144,7 +145,7 @@ static __noinline __u32 open_flow(struct __sk_buff* skb, struct Packet* packet, 
   if (!service) return PATH_UNKNOWN;
   bool first = (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
   // A first packet, too: sent again in the middle of a handshake that the proxy has begun, before this program served the address.
-  if ((!first && packet->flags & TCP_RST) || stack_has(skb, packet)) return PATH_LOCAL_SOCKET;
+  if ((!first && packet->flags & TCP_RST) || stack_has(skb, packet, first)) return PATH_LOCAL_SOCKET;
   __u32 picked = pick(service, &packet->key, !first);
   if (picked == 0) return PATH_NO_BACKEND;
   __u32 index = picked - 1;

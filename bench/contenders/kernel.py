@@ -2,6 +2,8 @@
 import importlib.util
 import json
 import pathlib
+import re
+import socket
 import subprocess
 
 from usher_compare.failure import Spoiled
@@ -54,16 +56,29 @@ class Kernel(_usher.Usher):
         super().must_run()
         by_proxy = self.listener()["accepted"] - self.accepted_before
         if by_proxy > 0:
-            raise Spoiled(f"the proxy served {by_proxy:,} connections")
+            raise Spoiled(f"the proxy served {by_proxy:,} connections; the kernel says of packets: {self.verdicts()}")
 
     def listener(self):
         """What `usher listeners` says of the one that it has."""
-        done = subprocess.run([self.binary, "listeners", "--json", "--socket", f"{self.setup.directory}/{self.name}.sock"], capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
+        done = subprocess.run([self.binary, "listeners", "--json", "--socket", self.admin()], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
         if done.returncode != 0:
             raise Spoiled(f"usher listeners: {done.stderr.strip()}")
         row, = json.loads(done.stdout)["listeners"]
         return row
+
+    def verdicts(self):
+        """How it treated packets, but for those that it forwarded."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(COMMAND_SECONDS)
+            admin.connect(self.admin())
+            admin.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+        found = re.findall(r'^usher_kernel_verdicts_total\{verdict="(\w+)"\} (\d+)$', text, re.MULTILINE)
+        return ", ".join(f"{verdict} {number}" for verdict, number in found if number != "0" and verdict != "forwarded")
+
+    def admin(self):
+        return f"{self.setup.directory}/{self.name}.sock"
 
 
 CONTENDER = Kernel

@@ -1,15 +1,19 @@
 """The kernel datapath while the world changes: drain, disable, weight, health, reload. Open flows stay, new ones go where they should."""
+import socket
+
 import pytest
 
 from usher_test import peers
 from usher_test.clients import SteadyLoad, ending, exchange_many, exchange_once, receive_line
 from usher_test.kernel import KernelFront
+from usher_test.network import address_of
 from usher_test.peers import NameServers
-from usher_test.toml import backend
+from usher_test.toml import backend, config, listener, pool
 from usher_test.waiting import SLOWNESS, eventually, observe
 
 QUICK = {"type": "tcp", "interval": "200ms", "fast_interval": "100ms", "timeout": "500ms", "rise": 2, "fall": 3}
 HELD = 20
+CLIENT_PORT = 45678
 ALGORITHMS = pytest.mark.parametrize("keys", [{"algorithm": "two_choices"}, {"algorithm": "maglev", "hash_key": "source_port"}],
                                      ids=["two_choices", "maglev"])
 
@@ -175,6 +179,28 @@ def test_a_listener_moves_to_the_proxy_and_back_by_reload(network, servers, two)
         assert it.accepted() == HELD
         held.go_on()
     it.usher.expect_only(served=HELD)
+
+
+def test_what_the_proxy_served_last_keeps_no_client_from_the_kernel(bench, network, start_usher, front):
+    """A connection that the proxy ended waits in the stack for stray packets (TIME_WAIT); the client may use its port again."""
+    peers.require_separate(network)
+    source = (network.client.address(socket.AF_INET), CLIENT_PORT)
+    with network.backend.listen() as server:
+        def served_by(datapath):
+            return config(listener(front.text, datapath=datapath), pool([("a", address_of(server).text)], algorithm="two_choices"))
+
+        usher = start_usher(served_by("proxy"))
+        with network.client.connect(front, source=source) as client:
+            server.accept()[0].close()
+            assert client.recv(1) == b"", "the backend closes first, and so does usher"
+        shown = ["ss", "-tan", "src", f"{front.ip}:{front.port}", "dst", f"{source[0]}:{source[1]}"]
+        eventually(lambda: "TIME-WAIT" in bench.run(shown, place=network.balancer).stdout, what="it waits")
+        usher.reload(served_by("kernel"))
+        usher.descriptors_at_start = usher.own_descriptors()  # the programs and their maps
+        with network.client.connect(front, source=source) as client, server.accept()[0] as accepted:
+            client.sendall(b"hello")
+            assert accepted.recv(5) == b"hello"
+    usher.expect_only(served=1)  # the second one by the kernel
 
 
 def test_a_listener_that_leaves_lets_its_flows_be(network, servers, two):
