@@ -40,13 +40,16 @@ static long sweep_entry(void* map, struct PathFlowKey* key, struct PathFlow* flo
   struct PathFlow* other = flow->mode == PATH_DSR ? 0
                            : broom->half_open     ? bpf_map_lookup_elem(&path_half_open, &other_key)
                                                   : bpf_map_lookup_elem(&path_flows, &other_key);
-  broom->found.flows += 1;
-  if (broom->half_open) broom->found.half_open += 1;
   if (is_over(broom, flow, other)) {
     // One a flow; which of its two entries is met first, and finds the other still there, is the hash's to say.
     if (!(flow->flags & PATH_TO_CLIENT)) broom->found.ended += 1;
     bpf_map_delete_elem(map, key);
     return 0;
+  }
+  // Two entries, or one: PATH_DSR has no other, and the LRU may have dropped either.
+  if (!(flow->flags & PATH_TO_CLIENT) || !other) {
+    broom->found.flows += 1;
+    if (broom->half_open) broom->found.half_open += 1;
   }
   if (flow->flags & PATH_COUNTED) {
     __u32 index = flow->backend;

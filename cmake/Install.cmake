@@ -13,6 +13,7 @@ install(FILES conf/man/usher.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES conf/man/usher.toml.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES conf/usher.toml DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+install(FILES conf/usher.service.d/kernel.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/usher.service.d)
 install(DIRECTORY conf/examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples FILES_MATCHING PATTERN "*.toml")
 
 set(usher_install_unit ${CMAKE_SOURCE_DIR}/conf/usher.service)

@@ -7,13 +7,14 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "control/capabilities.h"
+#include "control/kernel_way.h"
 #include "control/limits.h"
 
 namespace usher {
 namespace {
 
-constexpr std::string_view both_capabilities =
-    "run as root, or give both (systemd: AmbientCapabilities=CAP_BPF CAP_NET_ADMIN; else setcap cap_bpf,cap_net_admin+ep on the binary)";
+bool has_all(const HostFacts& facts) { return facts.may_bpf && facts.may_net_admin && facts.may_perfmon; }
 
 Finding io_uring(const HostFacts& facts) {
   if (!facts.io_uring) return {.what = "io_uring", .fitness = Fitness::ok, .says = "works", .cure = "", .needed = true};
@@ -61,18 +62,21 @@ Finding pipe_pages(const HostFacts& facts) {
 }
 
 Finding privilege(const HostFacts& facts, const std::optional<Config>& config) {
-  Finding finding{.what = "privilege", .fitness = Fitness::ok, .says = "CAP_BPF and CAP_NET_ADMIN", .cure = "", .needed = false};
-  if (facts.may_bpf && facts.may_net_admin) {
-    if (!config || config->global.user.empty()) return finding;
-    finding.fitness = Fitness::degraded;
-    finding.says += fmt::format(", which global.user = \"{}\" gives up before the kernel datapath is loaded", config->global.user);
-    finding.cure = "leave global.user empty, and let systemd start usher as that user with both capabilities";
+  Finding finding{.what = "privilege", .fitness = Fitness::ok, .says = "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", .cure = "", .needed = false};
+  if (has_all(facts)) {
+    finding.says += config && !config->global.user.empty() ? fmt::format(", which stay with global.user = \"{}\"", config->global.user)
+                                                           : " (here; the service has what its unit gives it)";
     return finding;
   }
-  finding.fitness = facts.may_bpf || facts.may_net_admin ? Fitness::degraded : Fitness::missing;
-  finding.says = facts.may_bpf ? "CAP_BPF, but not CAP_NET_ADMIN" : facts.may_net_admin ? "CAP_NET_ADMIN, but not CAP_BPF" : "neither CAP_BPF nor CAP_NET_ADMIN";
-  finding.says += ": the proxy serves, without eBPF where it needs what is missing";
-  finding.cure = both_capabilities;
+  std::vector<std::string_view> has;
+  std::vector<std::string_view> lacks;
+  for (const auto& [may, name] : {std::pair{facts.may_bpf, "CAP_BPF"}, std::pair{facts.may_net_admin, "CAP_NET_ADMIN"}, std::pair{facts.may_perfmon, "CAP_PERFMON"}}) {
+    (may ? has : lacks).emplace_back(name);
+  }
+  finding.fitness = has.empty() ? Fitness::missing : Fitness::degraded;
+  finding.says = fmt::format("no {}: the proxy serves, without the kernel datapath", fmt::join(lacks, ", no "));
+  if (!facts.may_bpf) finding.says += ", steering and counters";
+  finding.cure = kernel_privilege_cure;
   return finding;
 }
 
@@ -83,7 +87,7 @@ Finding feature(std::string what, const std::optional<Error>& refused, bool priv
   if (!refused) return finding;
   finding.fitness = privileged ? Fitness::missing : Fitness::degraded;
   finding.says = privileged ? fmt::format("{} ({})", without, refused->message) : fmt::format("{} (can't be tried without the privilege)", without);
-  if (privileged) finding.cure = cure;
+  finding.cure = privileged ? cure : "see privilege, and ask again";
   return finding;
 }
 
@@ -94,11 +98,13 @@ Finding btf(const HostFacts& facts) {
 }
 
 Finding bpf_file_system(const HostFacts& facts) {
-  Finding finding{.what = "BPF file system", .fitness = Fitness::ok, .says = "kernel flows outlive a crash of usher", .cure = "", .needed = false};
+  Finding finding{.what = "BPF file system", .fitness = Fitness::ok, .says = fmt::format("kernel flows outlive a crash of usher, in {}", facts.pin_folder), .cure = "", .needed = false};
   if (facts.bpf_file_system && !facts.pins) return finding;
   finding.fitness = facts.bpf_file_system ? Fitness::degraded : Fitness::missing;
   finding.says = facts.bpf_file_system ? fmt::format("kernel flows end with usher: {}", facts.pins->message) : "not mounted: kernel flows end with usher";
-  finding.cure = facts.bpf_file_system ? "make the folder, and give it to usher's user" : "mount -t bpf bpf /sys/fs/bpf";
+  finding.cure = !facts.bpf_file_system ? "mount -t bpf bpf /sys/fs/bpf"
+                 : has_all(facts)       ? fmt::format("as root: install -d -m 0700 -o USER {} && chmod o+x /sys/fs/bpf, with the user that usher runs as", facts.pin_folder)
+                                        : "see privilege: root, and the drop-in, make the folder";
   return finding;
 }
 
@@ -108,7 +114,11 @@ Finding interfaces(const HostFacts& facts) {
     if (one.fits) fit.push_back(one.name);
   }
   if (!fit.empty()) return {.what = "interfaces", .fitness = Fitness::ok, .says = fmt::format("{}", fmt::join(fit, ", ")), .cure = "", .needed = false};
-  return {.what = "interfaces", .fitness = Fitness::degraded, .says = "none is up and speaks Ethernet: the proxy serves", .cure = "", .needed = false};
+  if (facts.network) {
+    const Obstacle obstacle = why_no_network(*facts.network);
+    return {.what = "interfaces", .fitness = Fitness::degraded, .says = obstacle.why + ": the proxy serves", .cure = obstacle.cure, .needed = false};
+  }
+  return {.what = "interfaces", .fitness = Fitness::degraded, .says = "none is up and speaks Ethernet: the proxy serves", .cure = "ip link set NAME up", .needed = false};
 }
 
 Finding source_ports(const HostFacts& facts) {
@@ -123,17 +133,17 @@ Finding source_ports(const HostFacts& facts) {
   return finding;
 }
 
-Finding listener(const HostFacts& facts, const ListenerConfig& one, const GlobalConfig& global) {
+Finding listener(const HostFacts& facts, const ListenerConfig& one) {
   Finding finding{.what = "listener " + one.name, .fitness = Fitness::ok, .says = "the proxy, as the file asks", .cure = "", .needed = one.datapath == Datapath::kernel};
   if (one.datapath == Datapath::proxy) return finding;
-  const auto obstacle = std::ranges::find(facts.obstacles, one.name, [](const auto& entry) { return entry.first; });
+  const auto obstacle = std::ranges::find(facts.obstacles, one.name, &ListenerObstacle::listener);
   std::string why;
   if (obstacle != facts.obstacles.end()) {
-    why = obstacle->second;
+    why = obstacle->why;
+    finding.cure = obstacle->cure;
   } else if (facts.kernel_path) {
-    why = facts.may_bpf && facts.may_net_admin ? facts.kernel_path->message : "the privilege is missing";
-  } else if (!global.user.empty()) {
-    why = "global.user gives the privilege up";
+    why = has_all(facts) ? facts.kernel_path->message : "the privilege is missing";
+    finding.cure = has_all(facts) ? "see tcx" : "see privilege";
   }
   if (why.empty()) {
     finding.says = one.datapath == Datapath::kernel ? "the kernel, as the file asks" : "the kernel: nothing that it asks for needs the proxy";
@@ -156,7 +166,7 @@ std::string_view name(Fitness fitness) noexcept {
 }
 
 std::vector<Finding> judge_host(const HostFacts& facts, const std::optional<Config>& config) {
-  const bool privileged = facts.may_bpf && facts.may_net_admin;
+  const bool privileged = has_all(facts);
   std::vector<Finding> findings{
       io_uring(facts),
       descriptors(facts, config),
@@ -173,7 +183,7 @@ std::vector<Finding> judge_host(const HostFacts& facts, const std::optional<Conf
       source_ports(facts),
   };
   if (!config) return findings;
-  for (const ListenerConfig& one : config->listeners) findings.push_back(listener(facts, one, config->global));
+  for (const ListenerConfig& one : config->listeners) findings.push_back(listener(facts, one));
   return findings;
 }
 

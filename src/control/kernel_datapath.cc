@@ -1,6 +1,8 @@
 // KernelDatapath: listener by listener, what the kernel is told to serve.
 #include "control/kernel_datapath.h"
 
+#include <sys/vfs.h>
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -8,6 +10,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "control/capabilities.h"
 #include "control/kernel_way.h"
 #include "control/source_ports.h"
 #include "usher/base/hash.h"
@@ -50,7 +53,30 @@ KernelFate fate_when_down(OnDown on_down) {
   return KernelFate::keep;
 }
 
+std::string cure_of(const Error& refused, const GlobalConfig& global) {
+  if (refused.code != EPERM && refused.code != EACCES) return "\"usher doctor\" says what this host lacks";
+  if (global.user.empty()) return std::string(kernel_privilege_cure);
+  return fmt::format("restart usher: with global.user it keeps what the listeners of its start need; where it isn't started as root, {}", kernel_privilege_cure);
+}
+
+/// What became of a listener that may be the kernel's. That the proxy serves what the kernel was to serve is nothing that its owner expects.
+KernelDatapath::Said describe(const ListenerConfig& listener, const KernelDatapath::Choice& choice, bool whole) {
+  const bool insists = listener.datapath == Datapath::kernel;
+  if (choice.taken == Datapath::kernel) {
+    return {insists && !whole ? LogLevel::warning : LogLevel::info, fmt::format("listener {}: the kernel datapath serves it ({})", listener.name, choice.reason)};
+  }
+  if (!insists) return {LogLevel::info, fmt::format("listener {}: the proxy serves it ({})", listener.name, choice.reason)};
+  return {LogLevel::warning, fmt::format("listener {}: the proxy serves it, not the kernel datapath that it asks for ({}); cure: {}", listener.name,
+                                         choice.reason, choice.cure)};
+}
+
 }  // namespace
+
+bool on_bpf_file_system(const std::string& path) {
+  struct statfs found {};
+  constexpr long magic = 0xcafe4a11;  // BPF_FS_MAGIC of linux/magic.h, newer than some C libraries' copies
+  return ::statfs(path.c_str(), &found) == 0 && static_cast<long>(found.f_type) == magic;
+}
 
 std::string kernel_pin_folder(const AdminConfig& admin) {
   if (admin.socket == AdminConfig{}.socket) return fmt::format("{}/usher", bpf_file_system);
@@ -100,6 +126,8 @@ Result<std::uint32_t> KernelDatapath::number_of(const BackendEntry& backend) {
   if (given->fresh) {
     if (auto cleared = path_->clear_counts(given->number); !cleared) return std::unexpected(cleared.error());
   }
+  // A number is a pool and an address: one that goes by another name now takes over the flows of the one that it was.
+  std::erase_if(number_by_id_, [&](const auto& known) { return known.second == given->number && known.first != backend.id.value; });
   number_by_id_.insert_or_assign(backend.id.value, given->number);
   return given->number;
 }
@@ -127,28 +155,32 @@ Result<void> KernelDatapath::put(const std::string& address, Served served, std:
 
 KernelDatapath::Choice KernelDatapath::choose(const World& world, const ListenerEntry& entry, std::map<std::string, Served>& served) {
   const ListenerConfig& listener = entry.config;
-  const auto by_proxy = [](std::string why) { return Choice{Datapath::proxy, std::move(why)}; };
+  const auto by_proxy = [](Obstacle obstacle) { return Choice{Datapath::proxy, std::move(obstacle.why), std::move(obstacle.cure)}; };
+  const auto refused = [&](const Error& error) { return by_proxy({error.message, cure_of(error, world.config().global)}); };
   if (listener.datapath == Datapath::proxy) return {};
   const auto pool = std::ranges::find(world.config().pools, listener.pool, &PoolConfig::name);
-  if (pool == world.config().pools.end()) return by_proxy("its pool is gone");
-  if (auto why = why_not_kernel(listener, *pool)) return by_proxy(std::move(*why));
-  if (auto why = why_no_ports(listener, ports_)) return by_proxy(std::move(*why));
+  if (pool == world.config().pools.end()) return by_proxy({"its pool is gone", "give it one that is there"});
+  if (auto obstacle = why_not_by_file(listener, *pool)) return by_proxy(std::move(*obstacle));
+  if (auto obstacle = why_no_ports(listener, ports_)) return by_proxy(std::move(*obstacle));
+  if (network_unknown_) return by_proxy(why_no_network(*network_unknown_));
   const auto indices = kernel_interfaces(listener, interfaces_);
-  if (!indices) return by_proxy(indices.error().message);
+  if (!indices) return by_proxy({indices.error().message, std::string(interfaces_cure)});
   std::vector<Member> members;
   for (const BackendEntry& entry_of_pool : world.backends()) {
     if (entry_of_pool.removed || entry_of_pool.pool != pool->name) continue;
     const auto route = find_route(entry_of_pool.config.address);
-    if (route && route->local) return by_proxy(fmt::format("backend {} is on this machine", entry_of_pool.config.name));
+    if (route && route->local) return by_proxy(why_not_local(entry_of_pool.config));
     members.push_back(Member{&entry_of_pool, route ? std::optional(*route) : std::nullopt});
   }
-  if (auto ready = load(); !ready) return by_proxy(ready.error().message);
+  if (auto ready = load(); !ready) return refused(ready.error());
   std::string elsewhere;
   if (auto given = give_to_kernel(listener, *pool, members, *indices, served, elsewhere); !given) {
     failed_ = given.error();
-    return by_proxy(given.error().message);
+    return refused(given.error());
   }
-  return Choice{Datapath::kernel, (listener.datapath == Datapath::kernel ? "the configuration asks for it" : "nothing that it asks for needs the proxy") + elsewhere};
+  return Choice{.taken = Datapath::kernel,
+                .reason = (listener.datapath == Datapath::kernel ? "the configuration asks for it" : "nothing that it asks for needs the proxy") + elsewhere,
+                .cure = ""};
 }
 
 Result<void> KernelDatapath::give_to_kernel(const ListenerConfig& listener, const PoolConfig& pool, const std::vector<Member>& members,
@@ -198,17 +230,17 @@ Result<void> KernelDatapath::put_member(const Member& member, const PoolConfig& 
                                             .pool = pool_tag(pool.name)});
 }
 
-void KernelDatapath::take_up(std::vector<std::string>& said) {
+void KernelDatapath::take_up(std::vector<Said>& said) {
   looked_for_left_ = true;
   if (path_ || !kernel_path_is_left(pin_folder_)) return;
   if (auto taken = load(); !taken) {
-    said.push_back(fmt::format("an earlier usher left its kernel datapath in {}, and this one can't take it up: {}; \"usher run --cleanup\" takes it away",
-                               pin_folder_, taken.error().message));
+    said.push_back({LogLevel::warning, fmt::format("an earlier usher left its kernel datapath in {}, and this one can't take it up: {}; \"usher run "
+                                                   "--cleanup\" takes it away", pin_folder_, taken.error().message)});
   }
 }
 
-std::vector<std::string> KernelDatapath::follow(const World& world, const Judged& judged) {
-  std::vector<std::string> said;
+std::vector<KernelDatapath::Said> KernelDatapath::follow(const World& world, const Judged& judged) {
+  std::vector<Said> said;
   judged_ = &judged;
   if (refused_for_ != world.snapshot()) {
     refused_.reset();
@@ -223,7 +255,9 @@ std::vector<std::string> KernelDatapath::follow(const World& world, const Judged
     choices_.clear();
     return said;
   }
-  if (auto found = list_interfaces()) interfaces_ = std::move(*found);
+  auto found = list_interfaces();
+  network_unknown_ = found || !interfaces_.empty() ? std::nullopt : std::optional(found.error());
+  if (found) interfaces_ = std::move(*found);
   failed_.reset();
   interfaces_wanted_.clear();
   std::erase_if(number_by_id_, [&](const auto& known) {
@@ -235,22 +269,23 @@ std::vector<std::string> KernelDatapath::follow(const World& world, const Judged
     if (entry.removed) continue;
     std::map<std::string, Served> mine;
     Choice choice = choose(world, entry, mine);
+    const bool whole = mine.size() == entry.config.bind.size();
     if (choice.taken == Datapath::kernel) served.merge(mine);
     const auto before = choices_.find(entry.config.name);
     if (entry.config.datapath != Datapath::proxy && (before == choices_.end() || before->second != choice)) {
-      said.push_back(fmt::format("listener {}: {} ({})", entry.config.name,
-                                 choice.taken == Datapath::kernel ? "the kernel datapath serves it" : "the proxy serves it", choice.reason));
+      said.push_back(describe(entry.config, choice, whole));
     }
     choices.emplace(entry.config.name, std::move(choice));
   }
   choices_ = std::move(choices);
   if (path_) clear_away(world, served, said);
-  said.insert(said.begin(), std::make_move_iterator(unsaid_.begin()), std::make_move_iterator(unsaid_.end()));
-  unsaid_.clear();
-  return said;
+  std::vector<Said> all;
+  for (std::string& met : std::exchange(unsaid_, {})) all.push_back({LogLevel::info, std::move(met)});
+  all.insert(all.end(), std::make_move_iterator(said.begin()), std::make_move_iterator(said.end()));
+  return all;
 }
 
-void KernelDatapath::clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<std::string>& said) {
+void KernelDatapath::clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<Said>& said) {
   std::erase_if(served_, [&](const auto& old) {
     if (served.contains(old.first)) return false;
     path_->remove_service(old.second.service.address);
@@ -265,7 +300,8 @@ void KernelDatapath::clear_away(const World& world, const std::map<std::string, 
   for (const std::uint32_t index : path_->attached()) {
     const bool there = std::ranges::find(interfaces_, index, &Interface::index) != interfaces_.end();
     // Where flows' packets come in isn't told: while there are any, an interface that new ones don't need may carry old ones.
-    if (!there || (!served.empty() && active_ == 0 && !interfaces_wanted_.contains(index))) path_->detach(index);
+    // What the last sweep found is up to two seconds old: flows may have begun since.
+    if (!there || (!interfaces_wanted_.contains(index) && !served.empty() && path_->active() == 0)) path_->detach(index);
   }
   if (!served.empty()) {
     stopped_at_.reset();
@@ -280,7 +316,7 @@ void KernelDatapath::clear_away(const World& world, const std::map<std::string, 
   std::string gone = withdraw();
   // What was loaded, and then couldn't be used, is not tried again each second.
   refused_ = failed_;
-  if (!gone.empty()) said.push_back(fmt::format("no kernel flow is left, and no listener needs the kernel: {}", gone));
+  if (!gone.empty()) said.push_back({LogLevel::info, fmt::format("no kernel flow is left, and no listener needs the kernel: {}", gone)});
 }
 
 void KernelDatapath::sweep(TimePoint now) {

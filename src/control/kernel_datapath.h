@@ -15,6 +15,7 @@
 #include "control/network.h"
 #include "control/source_ports.h"
 #include "control/world.h"
+#include "usher/base/log.h"
 #include "usher/policy/board.h"
 #include "usher/steer/kernel_path.h"
 
@@ -22,6 +23,8 @@ namespace usher {
 
 /// Where the kernel datapath of an usher with this configuration is pinned: by its admin socket, so that two on one host don't meet. Pure.
 std::string kernel_pin_folder(const AdminConfig& admin);
+/// Whether a BPF file system is mounted there, or above.
+bool on_bpf_file_system(const std::string& path);
 
 /// Touched by the control thread only. Destroyed without withdraw(), it leaves what is pinned to the next usher of its configuration.
 class KernelDatapath {
@@ -34,14 +37,22 @@ class KernelDatapath {
   struct Choice {
     Datapath taken = Datapath::proxy;
     std::string reason = "the configuration asks for it";
+    std::string cure;  ///< of a reason that is in the way
 
     friend bool operator==(const Choice&, const Choice&) = default;
   };
 
+  /// A sentence for the log and the events.
+  struct Said {
+    LogLevel level = LogLevel::info;
+    std::string text;
+  };
+
   /// Brings the kernel in line with the configuration, readiness, weights and this host's network. What is as it was costs a comparison.
   /// What an earlier usher left is taken up first; what nothing asks for any more is detached once its last flow has ended.
-  /// Answers a sentence for each listener whose choice changed, and for what came and went.
-  std::vector<std::string> follow(const World& world, const Judged& judged);
+  /// Answers a sentence for each listener whose choice changed, and for what came and went; a warning where the proxy serves what the
+  /// configuration wants the kernel to serve.
+  std::vector<Said> follow(const World& world, const Judged& judged);
   /// Ends what is over, at its own pace; REQUIRES to be called about once a second.
   void sweep(TimePoint now);
   /// New connections go to the proxy from here on; flows go on. From here on sweep() goes faster.
@@ -53,11 +64,11 @@ class KernelDatapath {
 
   [[nodiscard]] Choice choice(const std::string& listener) const;
   /// Flows at the last sweep, and of one backend now; 0 without eBPF.
-  [[nodiscard]] std::uint64_t flows() const noexcept { return swept_.flows / 2; }
+  [[nodiscard]] std::uint64_t flows() const noexcept { return swept_.flows; }
   /// Of these, established and not over.
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
   /// Of these, such as have no whole handshake.
-  [[nodiscard]] std::uint64_t half_open() const noexcept { return swept_.half_open / 2; }
+  [[nodiscard]] std::uint64_t half_open() const noexcept { return swept_.half_open; }
   [[nodiscard]] KernelBackendCounts counts(BackendId backend);
   /// How the program treated packets; REQUIRES: loaded().
   [[nodiscard]] std::array<std::uint64_t, PATH_VERDICTS> verdicts() { return path_->verdicts(); }
@@ -79,8 +90,8 @@ class KernelDatapath {
 
   Choice choose(const World& world, const ListenerEntry& entry, std::map<std::string, Served>& served);
   Result<void> load();
-  void take_up(std::vector<std::string>& said);
-  void clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<std::string>& said);
+  void take_up(std::vector<Said>& said);
+  void clear_away(const World& world, const std::map<std::string, Served>& served, std::vector<Said>& said);
   [[nodiscard]] KernelFate fate_of(const BackendEntry& backend, const PoolConfig& pool) const;
   Result<std::uint32_t> number_of(const BackendEntry& backend);
   Result<void> put(const std::string& address, Served served, std::uint32_t table_size);
@@ -101,11 +112,12 @@ class KernelDatapath {
   std::map<std::string, Choice> choices_;
   std::map<std::string, Served> served_;  ///< by address
   KernelNumbers numbers_{PATH_BACKENDS_MAX};
-  std::map<std::uint32_t, std::uint32_t> number_by_id_;  ///< of each BackendId that the kernel knows
+  std::map<std::uint32_t, std::uint32_t> number_by_id_;  ///< of each BackendId that the kernel knows; no number stands twice
   std::map<std::uint32_t, KernelBackend> backends_;      ///< by number, as they were set last
   std::set<std::uint32_t> interfaces_wanted_;
   std::vector<std::string> unsaid_;  ///< what loading met
   std::vector<Interface> interfaces_;
+  std::optional<Error> network_unknown_;  ///< why no interface could be listed
   std::vector<PortRange> ports_;
   PathSweep swept_{};
   std::uint64_t active_ = 0;

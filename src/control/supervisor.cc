@@ -52,7 +52,7 @@ Supervisor::Supervisor(const Config& config, const RunOptions& options, Limits l
   for (std::uint32_t i = 0; i < limits_.workers; ++i) sheets_.push_back(std::make_unique<Sheet>());
   turns_seen_.resize(limits_.workers);
   steering_ = make_steering(limits_.workers);
-  world_ = std::make_unique<World>(shared_, *steering_, sheets_);
+  world_ = std::make_unique<World>(shared_, *steering_, sheets_, [this](BackendId id) { return kernel_ ? kernel_->counts(id).active : 0; });
   kernel_ = std::make_unique<KernelDatapath>(shared_.board, kernel_pin_folder(config.admin));
   kernel_counts_ = std::make_unique<KernelCounts>(make_pulse(), *kernel_);
 }
@@ -182,7 +182,7 @@ void Supervisor::follow_with_the_kernel() {
     return since_.contains(id.value);
   };
   const auto changes = kernel_->follow(*world_, judged);
-  for (const std::string& change : changes) events_.add(LogLevel::info, "datapath", "", change);
+  for (const KernelDatapath::Said& change : changes) events_.add(change.level, change.level == LogLevel::warning ? "warning" : "datapath", "", change.text);
   if (!changes.empty()) kernel_counts_->follow(*world_);  // what comes from here on is another listener's
 }
 
@@ -222,8 +222,8 @@ int Supervisor::serve() {
     }
     guest_ = std::move(*guest);
   }
-  if (auto became = become_user(world_->config().global.user, world_->config().admin.socket); !became) {
-    log_error("control", "{}", became.error().message);
+  if (auto dropped = drop_privileges(world_->config()); !dropped) {
+    log_error("control", "{}", dropped.error().message);
     return 1;
   }
   // Clients wait in the listeners' queues meanwhile; none is turned away for a check that has yet to be made.

@@ -57,7 +57,8 @@ bool same_but_backends(PoolConfig a, PoolConfig b) {
 
 }  // namespace
 
-World::World(Shared& shared, Steering& steering, const Sheets& sheets) : shared_(shared), steering_(steering), sheets_(sheets) {
+World::World(Shared& shared, Steering& steering, const Sheets& sheets, KernelFlows kernel_flows)
+    : shared_(shared), steering_(steering), sheets_(sheets), kernel_flows_(std::move(kernel_flows)) {
   snapshot_ = std::make_shared<Snapshot>();
 }
 
@@ -198,7 +199,9 @@ void World::take_backends(const Config& config, std::vector<std::string>& change
     const auto pool = std::ranges::find(config_.pools, entry.pool, &PoolConfig::name);
     entry.forget_from = Clock::now() + settling_time + (pool == config_.pools.end() ? Duration::zero() : pool->connect_timeout * pool->connect_attempts);
     const std::uint32_t active = shared_.board[entry.id].active.load(std::memory_order_relaxed);
-    changes.push_back(fmt::format("backend {}: removed{}", entry.label(), active == 0 ? "" : fmt::format("; its {} sessions go on", active)));
+    const std::uint64_t flows = kernel_flows_(entry.id);
+    changes.push_back(fmt::format("backend {}: removed{}{}", entry.label(), active == 0 ? "" : fmt::format("; its {} sessions go on", active),
+                                  flows == 0 ? "" : fmt::format("; its {} kernel flows go on", flows)));
   }
 }
 
@@ -296,6 +299,7 @@ void World::build_snapshot() {
 void World::forget_the_gone(TimePoint now) {
   std::erase_if(backends_, [&](const BackendEntry& entry) {
     if (!entry.removed || now < entry.forget_from || shared_.board[entry.id].active.load(std::memory_order_relaxed) != 0) return false;
+    if (kernel_flows_(entry.id) != 0) return false;
     shared_.board.set_enabled(entry.id, false);
     BackendTally left = sum_backend(sheets_, entry.id.value);
     left -= entry.base;

@@ -44,13 +44,16 @@ struct ListenerEntry {
 /// Touched by the control thread only. The board in `shared` is written here and by the prober.
 class World {
  public:
-  World(Shared& shared, Steering& steering, const Sheets& sheets);
+  /// How many flows of a backend the kernel datapath has: beside the workers' sessions, they keep one that was removed from being forgotten.
+  using KernelFlows = std::function<std::uint64_t(BackendId)>;
+
+  World(Shared& shared, Steering& steering, const Sheets& sheets, KernelFlows kernel_flows = [](BackendId) { return std::uint64_t{0}; });
 
   /// Takes `config` on. Everything that can fail is done first: on an error nothing has changed. Answers what changed, in
   /// sentences. Afterwards: check_targets() for the prober, snapshot() for the workers. What was
   /// taken out isn't disabled: a worker that still has the old snapshot may have nobody else to send a client to.
   Result<std::vector<std::string>> apply(const Config& config);
-  /// Forgets removed backends and listeners whose last session is gone, and whose numbers nobody can still hold.
+  /// Forgets removed backends and listeners whose last session, and last kernel flow, is gone, and whose numbers nobody can still hold.
   void forget_the_gone(TimePoint now);
 
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const { return snapshot_; }
@@ -88,6 +91,7 @@ class World {
   Shared& shared_;
   Steering& steering_;
   const Sheets& sheets_;  ///< one a worker
+  const KernelFlows kernel_flows_;
   Config config_;
   std::vector<BackendEntry> backends_;
   std::vector<ListenerEntry> listeners_;

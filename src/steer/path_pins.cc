@@ -109,8 +109,9 @@ Result<void> PathPins::clear() {
     const std::string path = folder_ + "/" + name;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_system(fmt::format("can't unpin {}", path));
   }
-  if (::rmdir(folder_.c_str()) != 0 && errno != ENOENT) return fail_system(fmt::format("can't remove {}", folder_));
-  return {};
+  // Where somebody else made the folder for this process (a service manager, or root before global.user took over), it isn't ours to remove.
+  if (::rmdir(folder_.c_str()) == 0 || errno == ENOENT || errno == EACCES || errno == EPERM || errno == EBUSY || errno == EROFS) return {};
+  return fail_system(fmt::format("can't remove {}", folder_));
 }
 
 }  // namespace usher

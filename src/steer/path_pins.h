@@ -31,7 +31,7 @@ class PathPins {
   [[nodiscard]] std::string link_path(std::uint32_t interface_index) const;
   [[nodiscard]] std::vector<std::string> maps() const;  ///< paths
   [[nodiscard]] std::vector<LinkPin> links() const;
-  /// Unpins everything, links first, and removes the folder. The error names what stayed.
+  /// Unpins everything, links first, and removes the folder, where that is allowed. The error names what stayed.
   Result<void> clear();
 
  private:

@@ -168,8 +168,9 @@ Result<std::string> remove_kernel_path(const std::string&) { return fail("built 
 namespace usher {
 
 bool kernel_path_is_left(const std::string& pin_folder) {
+  // An empty one is nobody's leaving: it was made for a process that may not make it itself.
   std::error_code error;
-  return std::filesystem::is_directory(pin_folder, error);
+  return std::filesystem::is_directory(pin_folder, error) && !std::filesystem::is_empty(pin_folder, error);
 }
 
 }  // namespace usher

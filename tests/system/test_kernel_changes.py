@@ -5,8 +5,9 @@ import pytest
 
 from usher_test import peers
 from usher_test.clients import SteadyLoad, ending, exchange_many, exchange_once, receive_line
-from usher_test.kernel import KernelFront
+from usher_test.kernel import KernelFront, ip
 from usher_test.network import address_of
+from usher_test.packets import Program
 from usher_test.peers import NameServers
 from usher_test.toml import backend, config, listener, pool
 from usher_test.waiting import SLOWNESS, eventually, observe
@@ -226,6 +227,55 @@ def test_a_backend_that_leaves_the_file_keeps_its_flows(network, servers, two):
         assert set(exchange_many(network.client, it.front, 60)) == {"a", "b"}
         held.go_on()
     it.assert_kernel_served(HELD + 90)
+
+
+def removed(usher):
+    return {row["name"]: row["kernel"]["flows"] for row in usher.get("/api/v1/backends")["backends"] if row["removed"]}
+
+
+@pytest.mark.seconds(90)
+def test_a_removed_backend_is_listed_until_its_last_flow_ends(network, servers, two):
+    it = two(connect_timeout="1s", connect_attempts=1)
+    with Held(network, it.front) as held:
+        of_a = sum(name == "a" for name, _ in held.clients)
+        changes = it.usher.reload(it.config(servers["b"].pairs))["changes"]
+        assert f"backend app/a: removed; its {of_a} kernel flows go on" in changes
+        observe(10 + 1 + 2)  # longer than one without flows is kept: workers, and dials under way, may still know it
+        assert removed(it.usher) == {"a": of_a}
+        row, = (line for line in it.usher.command("backends").stdout.splitlines() if line.startswith("app/a "))
+        assert "removed" in row and f" {of_a} " in row, row
+        held.go_on()
+    eventually(lambda: removed(it.usher) == {}, 10, "nobody is listed without a flow")
+
+
+def test_a_backend_by_another_name_takes_its_flows_over(network, servers, two):
+    """A flow is a pool's and an address's: it isn't counted under both names."""
+    it = two()
+    with Held(network, it.front) as held:
+        of_a = sum(name == "a" for name, _ in held.clients)
+        it.usher.reload(it.config([("new", servers["a"].addresses["a"].text), *servers["b"].pairs]))
+        assert it.usher.backends()["app/new"]["kernel"]["flows"] == of_a
+        assert removed(it.usher).get("a", 0) == 0
+        held.go_on()
+
+
+def test_an_interface_that_is_taken_out_is_detached_when_no_flow_is_left(bench, network, servers, two):
+    ip(network.balancer, "link", "add", "to3", "type", "veth", "peer", "name", "to3-far")
+    try:
+        ip(network.balancer, "link", "set", "to3", "up")
+        it = two(listener_keys={"interfaces": ["to1", "to2", "to3"]})
+        interfaces = lambda: {one["devname"] for one in Program(bench).links}
+        with Held(network, it.front, 2) as held:
+            it.listener_keys["interfaces"] = ["to1", "to2"]
+            it.usher.reload(it.config(pairs(servers)))
+            assert it.choice()[0] == "kernel"
+            observe(2.5)  # more than a sweep
+            assert interfaces() == {"to1", "to2", "to3"}, "whose packets come in where isn't known"
+            held.go_on()
+        eventually(lambda: interfaces() == {"to1", "to2"}, 10)
+        assert exchange_once(network.client, it.front) in ("a", "b")
+    finally:
+        ip(network.balancer, "link", "delete", "to3")
 
 
 def test_with_every_backend_down_the_proxy_answers(network, servers, two):

@@ -203,6 +203,14 @@ def test_flows_of_the_kernel_datapath_are_counted(bench, network, start_usher, f
     count_is(usher, flows=0)
 
 
+def test_a_flow_of_two_entries_is_one_flow(bench, network, start_usher):
+    servers = NameServers(bench, [NAME])
+    usher, front = kernel(network, start_usher, servers, socket.AF_INET)
+    with network.client.connect(front) as held:
+        receive_line(held)
+        eventually(lambda: usher.metrics().sum("usher_kernel_flows") == 1, 5, "one flow")
+
+
 def test_what_the_kernel_datapath_brings_to_nobody_is_refused(bench, network, start_usher):
     servers = NameServers(bench, [NAME])
     usher, front = kernel(network, start_usher, servers, socket.AF_INET)

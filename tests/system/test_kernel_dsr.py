@@ -10,6 +10,7 @@ from usher_test.network import Address, fresh_address
 from usher_test.peers import NGINX_STREAM, Nginx, needs, require_separate  # noqa: F401
 from usher_test.toml import config, listener, pool
 from usher_test.usher import BINARY
+from usher_test.waiting import eventually
 
 FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 SERVICE = {"4": "10.77.9.9", "6": "fd77:0:0:9::9"}
@@ -92,6 +93,13 @@ def test_answers_come_from_the_service_and_requests_from_the_client(dsr, world, 
     assert it.dsr.wait() == 0
     counted = int(it.dsr.output().split("detached: ")[1].split(" ")[0])
     assert counted >= 4 and "0 refused by the kernel" in it.dsr.output()
+
+
+def test_a_flow_of_one_entry_is_one_flow(dsr, world):
+    it = dsr()
+    flows = lambda: it.usher.metrics().sum("usher_kernel_flows")
+    with world.client.connect(it.front), world.client.connect(it.front), world.client.connect(it.front):
+        eventually(lambda: flows() == 3, 5, "three flows")
 
 
 @pytest.mark.parametrize("behind", FAMILIES)

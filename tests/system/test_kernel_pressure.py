@@ -83,7 +83,7 @@ def test_a_syn_flood_evicts_no_established_flow(bench, network, start_usher):
         assert it.established_ports() >= talk.ports, "flows were evicted"
         assert seen["opened"] + seen["no_port"] >= min(sent, HALF_OPEN_MAX) // 2, seen
         assert swept.half_open <= 2 * HALF_OPEN_MAX, swept
-        assert swept.flows - swept.half_open <= 2 * (ESTABLISHED + len(served)), swept
+        assert swept.flows - swept.half_open <= ESTABLISHED + len(served), swept
 
 
 class Crowd:
@@ -132,11 +132,11 @@ def test_two_hundred_thousand_flows_fit_beside_those_that_talk(bench, network, s
             talk.round()
             swept = it.sweep()
             print(f"crowd: {swept}, {time.monotonic() - began:.1f} s")
-            established = (swept.flows - swept.half_open) // 2
+            established = swept.flows - swept.half_open
             assert established >= 0.99 * FLOWS_MAX, swept
             # More than fit: who is idle makes room, who talks does not.
             for _ in range(20):
                 crowd.shake_hands(1000)
                 talk.round()
-            assert it.sweep().flows <= 2 * FLOWS_MAX
+            assert it.sweep().flows <= 2 * FLOWS_MAX  # entries, and where the LRU has dropped one, the other is all of a flow
             assert it.accepted() == 0

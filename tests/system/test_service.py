@@ -12,10 +12,10 @@ import pytest
 from usher_test.clients import exchange_once, receive_line
 from usher_test.peers import NameServers, needs
 from usher_test.toml import config, listener, pool
-from usher_test.usher import BINARY, ROOT, SANITIZER_OPTIONS
+from usher_test.unit import KERNEL_DROP_IN, UNIT, settings
+from usher_test.usher import BINARY, SANITIZER_OPTIONS
 from usher_test.waiting import eventually
 
-UNIT = ROOT / "conf/usher.service"
 EXPOSURE_MAX = 25  # systemd-analyze security, tenths: "OK" and better ends at 2.5
 NOBODY = 65534
 
@@ -75,14 +75,18 @@ def test_under_the_journal_lines_carry_a_priority(bench, network, start_usher, f
     assert lines and all(re.match(r"^<[0-7]>", line) for line in lines), lines
 
 
-@pytest.fixture
-def unit(bench):
-    """The unit file with the binary where it is, so that systemd-analyze finds it."""
+@pytest.fixture(params=["as_installed", "with_the_kernel_drop_in"])
+def unit(request, bench):
+    """The unit file with the binary where it is, so that systemd-analyze finds it; and with the drop-in beside it."""
     text = UNIT.read_text()
     assert re.search(r"^ExecStart=\S*usher run ", text, re.MULTILINE)
     copy = bench.path("usher.service")
     binary = shutil.copy(BINARY, bench.path("usher"))
     copy.write_text(re.sub(r"^(Exec\w+=)[^\s]*usher ", rf"\g<1>{binary} ", text, flags=re.MULTILINE))
+    if request.param == "with_the_kernel_drop_in":
+        folder = bench.path("usher.service.d")
+        folder.mkdir()
+        shutil.copy(KERNEL_DROP_IN, folder)
     return copy
 
 
@@ -98,18 +102,34 @@ def test_the_unit_file_is_hardened(bench, unit):
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr
 
 
-def test_every_hardening_line_has_its_reason():
+def test_the_kernel_drop_in_is_read_beside_the_unit(bench, unit):
+    """Or the two tests above would show nothing of it."""
+    said = bench.run(["systemd-analyze", "security", "--offline=true", "--no-pager", unit], status=None).stdout
+    admin, = (line for line in said.splitlines() if "CAP_NET_ADMIN" in line)
+    assert admin.strip().startswith("\u2717" if (unit.parent / "usher.service.d").exists() else "\u2713"), admin
+
+
+@pytest.mark.parametrize("path", [UNIT, KERNEL_DROP_IN], ids=["unit", "drop_in"])
+def test_every_hardening_line_has_its_reason(path):
     """A comment above each line, or above the group that it stands in."""
     block_has_reason = False
-    for line in UNIT.read_text().splitlines():
+    for line in path.read_text().splitlines():
         if not line.strip():
             block_has_reason = False
         elif line.startswith("#"):
             block_has_reason = True
         elif not line.startswith("[") and "=" in line:
             key = line.split("=")[0]
-            if key.startswith(("Protect", "Private", "Restrict", "System", "Capability", "Ambient", "Lock", "Memory", "NoNew", "Remove")):
+            if key.startswith(("Protect", "Private", "Restrict", "System", "Capability", "Ambient", "Lock", "Memory", "NoNew", "Remove", "Proc", "ExecStartPre", "ReadWrite")):
                 assert block_has_reason, f"{line} has no reason above it"
+
+
+def test_the_drop_in_adds_to_the_unit_and_takes_nothing_back():
+    """A drop-in's empty value would clear what the unit says; one of its own keys is looser than the unit's."""
+    own, added = settings(UNIT), settings(KERNEL_DROP_IN)
+    assert all(value for values in added.values() for value in values)
+    assert {key for key in added if key in own} == {"AmbientCapabilities", "CapabilityBoundingSet", "RestrictAddressFamilies", "ProcSubset"}
+    assert "bpf" in own["SystemCallFilter"], "bpf(2) is the unit's already"
 
 
 def build_directory():
@@ -127,6 +147,7 @@ def test_install_puts_files_where_an_administrator_looks(bench):
     assert "/usr/sbin/usher" in files, files
     assert {"/usr/lib/systemd/system/usher.service", "/usr/share/man/man8/usher.8", "/usr/share/bash-completion/completions/usher"} <= files, files
     assert any(path.endswith("usher/usher.toml") for path in files), files
+    assert "/usr/share/doc/usher/examples/usher.service.d/kernel.conf" in files, files
     assert os.access(target / "usr/sbin/usher", os.X_OK)
     assert all(not path.endswith((".a", ".h", ".cc")) for path in files), files
     said = bench.run([target / "usr/sbin/usher", "--version"], environment=SANITIZER_OPTIONS)

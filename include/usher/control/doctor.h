@@ -29,6 +29,13 @@ struct InterfaceFact {
   bool fits = false;
 };
 
+/// Why a listener of the file would be the proxy's here, and what to do where that isn't wanted.
+struct ListenerObstacle {
+  std::string listener;
+  std::string why;
+  std::string cure;
+};
+
 /// What was found on this host. nullopt of an Error: it works.
 struct HostFacts {
   std::optional<Error> io_uring;
@@ -38,6 +45,7 @@ struct HostFacts {
   bool beyond_ration = false;           ///< CAP_SYS_RESOURCE or CAP_SYS_ADMIN: the ration doesn't bind this process (pipe(7))
   std::uint32_t workers = 1;
   bool may_bpf = false;        ///< CAP_BPF, or CAP_SYS_ADMIN, which has it in it
+  bool may_perfmon = false;    ///< CAP_PERFMON, likewise
   bool may_net_admin = false;  ///< CAP_NET_ADMIN
   std::optional<Error> reuseport;
   std::optional<Error> kernel_path;
@@ -45,10 +53,11 @@ struct HostFacts {
   bool btf = false;
   bool bpf_file_system = false;
   std::optional<Error> pins;  ///< why this process can't pin there
+  std::string pin_folder;     ///< where that would be
+  std::optional<Error> network;  ///< why no interface could be listed
   std::vector<InterfaceFact> interfaces;
   std::vector<std::pair<std::uint16_t, std::uint16_t>> ports;  ///< source ports that the stack leaves
-  /// Why a listener of the file would be the proxy's here, by its name; no entry: the kernel datapath could serve it.
-  std::vector<std::pair<std::string, std::string>> obstacles;
+  std::vector<ListenerObstacle> obstacles;  ///< no entry: the kernel datapath could serve that listener
 };
 
 /// Tries everything, and leaves nothing behind. A few milliseconds; some hundred where programs are loaded.

@@ -115,7 +115,7 @@ struct PathFlow {
 
 // What the sweep is told, and what it found: the argument of path_sweep (BPF_PROG_TYPE_SYSCALL).
 struct PathSweep {
-  __u64 flows;      // out: entries in both tables, one a direction
+  __u64 flows;      // out: what is left in both tables, however many entries a flow has
   __u64 half_open;  // out: of these
   __u64 ended;      // out: flows that were over, or idle for too long
 };

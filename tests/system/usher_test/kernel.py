@@ -26,7 +26,7 @@ BPF_SYSTEM_CALL = {"x86_64": 321, "aarch64": 280}
 BPF_PROG_TEST_RUN, BPF_PROG_GET_FD_BY_ID = 10, 13
 TO_CLIENT = 1  # enum PathFlowFlags
 
-Sweep = collections.namedtuple("Sweep", "flows half_open ended")  # struct PathSweep: entries are one a direction
+Sweep = collections.namedtuple("Sweep", "flows half_open ended")  # struct PathSweep
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -16,7 +16,7 @@ HostFacts healthy() {
   facts.descriptors_max = 1'048'576;
   facts.pipe_pages = 0;
   facts.workers = 4;
-  facts.may_bpf = facts.may_net_admin = facts.btf = facts.bpf_file_system = true;
+  facts.may_bpf = facts.may_net_admin = facts.may_perfmon = facts.btf = facts.bpf_file_system = true;
   facts.interfaces = {{"lo", false}, {"eth0", true}};
   facts.ports = {{1024, 32767}};
   return facts;
@@ -84,13 +84,14 @@ TEST_CASE("doctor: the ration of pipe pages binds who has no privilege") {
 
 TEST_CASE("doctor: without the privilege a file that insists on the kernel lacks something; auto takes the proxy") {
   HostFacts facts = healthy();
-  facts.may_bpf = facts.may_net_admin = false;
+  facts.may_bpf = facts.may_net_admin = facts.may_perfmon = false;
   facts.kernel_path = Error{"loading the kernel datapath refused: Operation not permitted; needs CAP_BPF", EPERM};
   CHECK(finding(judge_host(facts, std::nullopt), "privilege").fitness == Fitness::missing);
   const auto insists = finding(judge_host(facts, one_listener(Datapath::kernel)), "listener web");
   CHECK(insists.fitness == Fitness::missing);
   CHECK(insists.needed);
   CHECK(insists.says == "the proxy: the privilege is missing");
+  CHECK(insists.cure == "see privilege");
   const auto automatic = finding(judge_host(facts, one_listener(Datapath::automatic)), "listener web");
   CHECK(automatic.fitness == Fitness::degraded);
   CHECK(finding(judge_host(facts, one_listener(Datapath::proxy)), "listener web").fitness == Fitness::ok);
@@ -98,15 +99,57 @@ TEST_CASE("doctor: without the privilege a file that insists on the kernel lacks
 
 TEST_CASE("doctor: an obstacle of a listener is said in its own line") {
   HostFacts facts = healthy();
-  facts.obstacles = {{"web", "backend a is on this machine"}};
+  facts.obstacles = {{"web", "backend a is on this machine", "say so"}};
   CHECK(finding(judge_host(facts, one_listener(Datapath::automatic)), "listener web").says == "the proxy: backend a is on this machine");
+  CHECK(finding(judge_host(facts, one_listener(Datapath::automatic)), "listener web").cure == "say so");
 }
 
-TEST_CASE("doctor: global.user gives the kernel datapath's privilege up") {
+TEST_CASE("doctor: global.user keeps what the kernel datapath needs") {
   Config config = one_listener(Datapath::kernel);
   config.global.user = "usher";
-  CHECK(finding(judge_host(healthy(), config), "listener web").fitness == Fitness::missing);
-  CHECK(finding(judge_host(healthy(), config), "privilege").fitness == Fitness::degraded);
+  CHECK(finding(judge_host(healthy(), config), "listener web").fitness == Fitness::ok);
+  CHECK(finding(judge_host(healthy(), config), "privilege").says.find("global.user = \"usher\"") != std::string::npos);
+}
+
+TEST_CASE("doctor: whatever isn't ok has a cure, whatever is missing") {
+  HostFacts facts;  // nothing works
+  facts.io_uring = facts.kernel_path = facts.sock_ops = facts.reuseport = facts.network = Error{"refused", EPERM};
+  facts.pipe_pages = 16;
+  facts.descriptors_max = 20'000;
+  for (const bool privileged : {false, true}) {
+    facts.may_bpf = facts.may_net_admin = facts.may_perfmon = privileged;
+    for (const bool mounted : {false, true}) {
+      facts.bpf_file_system = mounted;
+      facts.pins = Error{"can't write", EACCES};
+      for (const Finding& one : judge_host(facts, one_listener(Datapath::kernel))) {
+        INFO(one.what << ": " << one.says);
+        CHECK(one.cure.empty() == (one.fitness == Fitness::ok));
+      }
+    }
+  }
+}
+
+TEST_CASE("doctor: each capability that is missing is named, and the drop-in that gives it") {
+  HostFacts facts = healthy();
+  facts.may_perfmon = false;
+  facts.kernel_path = Error{"refused", EACCES};
+  const auto privilege = finding(judge_host(facts, std::nullopt), "privilege");
+  CHECK(privilege.fitness == Fitness::degraded);
+  CHECK(privilege.says.starts_with("no CAP_PERFMON: the proxy serves"));
+  CHECK(privilege.cure.find("usher.service.d/kernel.conf") != std::string::npos);
+  CHECK(finding(judge_host(facts, one_listener(Datapath::kernel)), "listener web").says == "the proxy: the privilege is missing");
+}
+
+TEST_CASE("doctor: interfaces that can't be listed aren't interfaces that aren't there") {
+  HostFacts facts = healthy();
+  facts.interfaces.clear();
+  facts.network = Error{"listing the interfaces: rtnetlink: Address family not supported by protocol", EAFNOSUPPORT};
+  const auto interfaces = finding(judge_host(facts, std::nullopt), "interfaces");
+  CHECK(interfaces.says.find("rtnetlink") != std::string::npos);
+  CHECK(interfaces.cure.find("AF_NETLINK") != std::string::npos);
+  CHECK(why_not_here(ListenerConfig{.kernel_mode = Forwarding::dnat}, PoolConfig{.picker = {.algorithm = Algorithm::maglev}},
+                     std::unexpected(*facts.network), {})
+            ->why == facts.network->message);
 }
 
 TEST_CASE("kernel way: interfaces that are named must be there and speak Ethernet; unnamed, all that fit are taken") {

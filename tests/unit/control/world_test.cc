@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <map>
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -35,7 +36,8 @@ struct Ground {
   Shared shared;
   Sheets sheets;
   std::unique_ptr<Steering> steering = make_steering(1);
-  World world{shared, *steering, sheets};
+  std::map<std::uint32_t, std::uint64_t> kernel_flows;
+  World world{shared, *steering, sheets, [this](BackendId id) { return kernel_flows[id.value]; }};
   Config config;
 
   Ground() {
@@ -130,6 +132,21 @@ TEST_CASE("a removed backend's number is used again only when its last session i
   BackendTally tally = sum_backend(ground.sheets, d.id.value);
   tally -= d.base;
   CHECK(tally.totals.connections == 0);
+}
+
+TEST_CASE("a removed backend is kept while the kernel datapath has flows of it") {
+  Ground ground;
+  const BackendId a = ground.entry("a").id;
+  ground.kernel_flows[a.value] = 2;
+  ground.config.pools[0].backends = {backend("b", 1002)};
+  CHECK(said(ground.reload(), "backend app/a: removed; its 2 kernel flows go on"));
+  const TimePoint later = Clock::now() + std::chrono::hours(1);
+  ground.world.forget_the_gone(later);
+  REQUIRE(ground.world.backends().size() == 2);
+  CHECK(ground.world.backends()[0].removed);
+  ground.kernel_flows[a.value] = 0;
+  ground.world.forget_the_gone(later);
+  CHECK(ground.world.backends().size() == 1);
 }
 
 TEST_CASE("a name with another address is another server") {
