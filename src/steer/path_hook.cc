@@ -63,7 +63,7 @@ class TcxHook final : public PathHook {
 class FilterPlace {
  public:
   FilterPlace(std::uint32_t interface_index, std::string_view folder)
-      : interface_index_(interface_index), handle_(static_cast<std::uint32_t>(hash_text(folder)) | 1) {}
+      : interface_index_(interface_index), owner_number_(static_cast<std::uint32_t>(hash_text(folder)) | 1) {}
 
   /// Puts `program` there, in place of what may be there: cls_bpf swaps one for the other under RCU.
   [[nodiscard]] int put(const bpf_program& program) const {
@@ -100,13 +100,13 @@ class FilterPlace {
 
   [[nodiscard]] bpf_tc_opts own_filter() const {
     auto filter = libbpf_options<bpf_tc_opts>();
-    filter.handle = handle_;
+    filter.handle = owner_number_;
     filter.priority = filter_priority;
     return filter;
   }
 
   std::uint32_t interface_index_;
-  std::uint32_t handle_;
+  std::uint32_t owner_number_;
 };
 
 class FilterHook final : public PathHook {
