@@ -363,6 +363,8 @@ Result<std::unique_ptr<KernelPath>> finish(Object object, const std::string& fol
   if (pins && found != Found::fitting) {
     if (auto pinned = pin_maps(*object->obj, *pins); !pinned) {
       remarks.push_back(fmt::format("kernel flows won't outlive this process: {}", pinned.error().message));
+      // Unpinned, a link goes by itself; a filter would be nobody's.
+      if (auto off = take_hooks_off(*pins); !off) remarks.push_back(off.error().message);
       if (auto cleared = pins->clear(); !cleared) remarks.push_back(cleared.error().message);
       pins.reset();
     }

@@ -154,7 +154,8 @@ Result<std::unique_ptr<PathHook>> attach_filter(const bpf_program& program, std:
   }
   if (const int answer = place.put(program); answer != 0) {
     if (!pin.empty()) ::unlink(pin.c_str());
-    return std::unexpected(kernel_refused(fmt::format("attaching to interface {} by a clsact filter refused", interface_name(interface_index)), -answer));
+    const std::string what = fmt::format("attaching to interface {} by a clsact filter refused", interface_name(interface_index));
+    return std::unexpected(kernel_refused(what, -answer));
   }
   return std::make_unique<FilterHook>(place, pin);
 }

@@ -110,8 +110,8 @@ class KernelPath {
 };
 
 /// Loads the programs. Where `pin_folder` has maps of this ABI and shape, they are taken up with the flows in them, and the programs on the
-/// interfaces whose hooks are pinned there are replaced in place; what doesn't fit is replaced whole, and its flows end. Where nothing can be pinned it
-/// works all the same, and remarks() says why. The error says what is missing: privilege, the kernel's age.
+/// interfaces whose hooks are pinned there are replaced in place; what doesn't fit is replaced whole, and its flows end. Where nothing can be
+/// pinned it works all the same, and remarks() says why. The error says what is missing: privilege, the kernel's age.
 Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options);
 
 /// Whether an earlier process has left something there.
