@@ -27,9 +27,6 @@ namespace {
 
 using HookKind = PathPins::HookKind;
 
-// tc(8) gives a filter without one a priority of 49152, the next one 49151, and so on: a lower number is asked first.
-constexpr std::uint32_t filter_priority = 50'000;
-
 struct CloseLink {
   void operator()(bpf_link* link) const noexcept { bpf_link__destroy(link); }
 };
@@ -237,6 +234,17 @@ std::string interface_name(std::uint32_t index) {
   return ::if_indextoname(index, name) != nullptr ? std::string(name) : fmt::format("number {}", index);
 }
 
+std::vector<std::string> interfaces_with_filters(const std::string& pin_folder) {
+  libbpf_set_print(print_to_debug_log);
+  std::vector<std::string> names;
+  struct if_nameindex* const all = ::if_nameindex();
+  for (struct if_nameindex* one = all; one != nullptr && one->if_index != 0; ++one) {
+    if (FilterPlace(one->if_index, pin_folder).taken()) names.emplace_back(one->if_name);
+  }
+  if (all != nullptr) ::if_freenameindex(all);
+  return names;
+}
+
 Result<std::unique_ptr<PathHook>> attach_hook(const bpf_program& program, std::uint32_t interface_index, const HookOwner& owner) {
   if (clsact_is_forced()) return attach_filter(program, interface_index, owner);
   const auto options = libbpf_options<bpf_tcx_opts>();
@@ -287,6 +295,14 @@ Result<std::string> take_hooks_off(const PathPins& pins) {
   return said;
 }
 
+}  // namespace usher
+
+#else
+
+#include "usher/steer/kernel_path.h"
+
+namespace usher {
+std::vector<std::string> interfaces_with_filters(const std::string&) { return {}; }
 }  // namespace usher
 
 #endif  // USHER_HAVE_BPF

@@ -3,6 +3,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 
 import pytest
 
@@ -10,8 +11,11 @@ from usher_test.clients import exchange_once
 from usher_test.kernel import without_clsact
 from usher_test.life import BPF_FILE_SYSTEM, live, pinning  # noqa: F401
 from usher_test.network import fresh_address
+from usher_test.packets import WAYS
 from usher_test.peers import needs
 from usher_test.programs import Counter
+from usher_test.usher import BINARY
+from usher_test.waiting import eventually
 
 
 def filters(it, device):
@@ -56,3 +60,21 @@ def test_a_filter_that_somebody_took_away_is_put_back(live, network):
     it.start_again()
     assert exchange_once(network.client, it.front) in ("a", "b") and it.through_kernel()
     assert {hook.device for hook in it.hooks()} == {"to1", "to2"}
+
+
+def test_cleanup_says_how_a_filter_that_nothing_pins_goes(live, bench, network, make_usher):
+    it = live(way="clsact")
+    it.usher.stop()
+    alone = make_usher(it.config(), environment=WAYS["clsact"], prefix=["unshare", "-m", "sh", "-c", f'umount {BPF_FILE_SYSTEM} && exec "$@"', "sh"])
+    alone.start()
+    eventually(lambda: len(it.hooks()) == 2, 5, "attached")
+    alone.process.kill()
+    alone.ended = True
+    assert len(it.hooks()) == 2, "it stays"
+    said = bench.run([BINARY, "run", "--cleanup", "-c", alone.config_path], place=network.balancer, status=1).stderr
+    assert "on to1, to2 there is a filter" in said
+    command = re.search(r'"(tc filter del [^"]*)"', said).group(1).split()
+    for device in ("to1", "to2"):
+        bench.run([device if word == "to1" else word for word in command], place=network.balancer)
+    assert not it.hooks()
+    assert "nothing was left" in bench.run([BINARY, "run", "--cleanup", "-c", alone.config_path], place=network.balancer).stdout

@@ -59,6 +59,8 @@ struct KernelBackendCounts {
 
 /// How a program is attached to an interface: by a tcx link, or, where the kernel is older than those (6.6), by a filter of its clsact qdisc.
 enum class TcWay : std::uint8_t { tcx, clsact };
+/// Of such filters. tc(8) gives one without a priority 49152, the next one 49151, and so on: a lower number is asked first.
+constexpr std::uint32_t filter_priority = 50'000;
 
 struct KernelPathOptions {
   std::uint32_t flows_max = 200'000;      ///< flows, both directions counted as one
@@ -116,6 +118,8 @@ Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& op
 
 /// Whether an earlier process has left something there.
 bool kernel_path_is_left(const std::string& pin_folder);
+/// The interfaces of this network namespace that have a clsact filter of who has that folder, pinned or not.
+std::vector<std::string> interfaces_with_filters(const std::string& pin_folder);
 /// Detaches and unpins it: its flows end. Answers what was done, in a sentence. The error says why not: a process that runs has it, privilege.
 Result<std::string> remove_kernel_path(const std::string& pin_folder);
 
