@@ -91,6 +91,15 @@ Finding feature(std::string what, const std::optional<Error>& refused, bool priv
   return finding;
 }
 
+Finding tcx(const HostFacts& facts) {
+  if (!facts.kernel_path && facts.clsact) {
+    return {.what = "tcx", .fitness = Fitness::degraded, .says = "not in this kernel: the kernel datapath's programs attach by clsact filters",
+            .cure = "a kernel of 6.6 or newer, with CONFIG_NET_XGRESS", .needed = false};
+  }
+  return feature("tcx", facts.kernel_path, facts.may_bpf && facts.may_net_admin, "the kernel datapath's programs load and attach", "no kernel datapath",
+                 "a kernel with CONFIG_BPF_SYSCALL, and CONFIG_NET_XGRESS (6.6 or newer) or CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF");
+}
+
 Finding btf(const HostFacts& facts) {
   if (facts.btf) return {.what = "BTF", .fitness = Fitness::ok, .says = "/sys/kernel/btf/vmlinux", .cure = "", .needed = false};
   return {.what = "BTF", .fitness = Fitness::degraded, .says = "no /sys/kernel/btf/vmlinux: programs that look into the kernel can't adapt to it",
@@ -174,7 +183,7 @@ std::vector<Finding> judge_host(const HostFacts& facts, const std::optional<Conf
       privilege(facts, config),
       feature("sk_reuseport", facts.reuseport, facts.may_bpf, "a new connection goes to the less loaded of two workers",
               "the kernel's hash spreads connections over workers", "a kernel of 6.1 or newer, with CONFIG_BPF_SYSCALL"),
-      feature("tcx", facts.kernel_path, privileged, "the kernel datapath's programs load and attach", "no kernel datapath", "a kernel of 6.6 or newer, with CONFIG_BPF_SYSCALL and CONFIG_NET_XGRESS"),
+      tcx(facts),
       feature("sock_ops", facts.sock_ops, privileged, "the kernel can count for the proxy, in this control group", "no kernel counts for the proxy",
               "cgroup version 2, and a kernel with CONFIG_CGROUP_BPF"),
       btf(facts),

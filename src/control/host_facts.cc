@@ -54,7 +54,9 @@ HostFacts examine_host(const std::optional<Config>& config) {
   facts.may_net_admin = has_any(capability::net_admin);
   const auto steering = make_steering(2);
   if (!steering->active()) facts.reuseport = Error{steering->describe(), 0};
-  facts.kernel_path = error_of(try_kernel_path());
+  const auto way = try_kernel_path();
+  facts.kernel_path = error_of(way);
+  facts.clsact = way && *way == TcWay::clsact;
   facts.sock_ops = error_of(try_sock_ops());
   facts.btf = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
   const std::string folder = kernel_pin_folder(config ? config->admin : AdminConfig{});

@@ -206,7 +206,7 @@ Result<void> KernelDatapath::give_to_kernel(const ListenerConfig& listener, cons
     served.emplace(address.text(), std::move(one));
   }
   for (const std::uint32_t index : interfaces) {
-    if (auto attached = path_->attach(index); !attached) return attached;
+    if (auto attached = path_->attach(index); !attached) return std::unexpected(attached.error());
     interfaces_wanted_.insert(index);
   }
   for (const auto& [address, one] : served) {

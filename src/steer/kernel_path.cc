@@ -1,4 +1,4 @@
-// The kernel datapath's user side: attaches its programs by tcx links, and fills their maps.
+// The kernel datapath's user side: attaches its programs, and fills their maps.
 #include "usher/steer/kernel_path.h"
 
 #ifdef USHER_HAVE_BPF
@@ -7,7 +7,6 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <net/if.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,6 +18,7 @@
 #include "steer/libbpf_log.h"
 #include "steer/libbpf_options.h"
 #include "steer/path_address.h"
+#include "steer/path_hook.h"
 #include "steer/path_pins.h"
 #include "steer/pinned_path.h"
 #include "usher/base/fd.h"
@@ -42,11 +42,6 @@ std::uint32_t seconds_of(Duration duration, std::int64_t most) {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), 1, most));
 }
 
-std::string interface_name(std::uint32_t index) {
-  char name[IF_NAMESIZE] = {};
-  return ::if_indextoname(index, name) != nullptr ? std::string(name) : fmt::format("number {}", index);
-}
-
 KernelFate fate_of(std::uint32_t flags) {
   if ((flags & PATH_BACKEND_RESET) != 0) return KernelFate::reset;
   return (flags & PATH_BACKEND_MOVE) != 0 ? KernelFate::move : KernelFate::keep;
@@ -66,44 +61,32 @@ std::uint32_t flags_of(KernelFate fate) {
 
 class EbpfPath final : public KernelPath {
  public:
-  EbpfPath(Object object, std::size_t cpus, std::vector<std::string> remarks)
-      : object_(std::move(object)), remarks_(std::move(remarks)), per_cpu_(cpus), verdicts_per_cpu_(cpus) {}
+  EbpfPath(Object object, std::size_t cpus, std::string folder, std::vector<std::string> remarks)
+      : object_(std::move(object)), folder_(std::move(folder)), remarks_(std::move(remarks)), per_cpu_(cpus), verdicts_per_cpu_(cpus) {}
 
-  /// From here on links are pinned, too. `found`: what the maps held when they were taken up; `links` has the programs of who made them.
-  Result<void> settle(PathPins pins, Found found, std::map<std::uint32_t, Link> links) {
+  /// From here on hooks are pinned, too. `found`: what the maps held when they were taken up; `hooks` have the programs of who made them.
+  Result<void> settle(PathPins pins, Found found, PathHooks hooks) {
     pins_ = std::move(pins);
-    links_ = std::move(links);
-    for (const auto& [index, link] : links_) {
-      if (auto replaced = replace_program(*link, *object_->progs.kernel_path); !replaced) return replaced;
+    hooks_ = std::move(hooks);
+    for (const auto& [index, hook] : hooks_) {
+      if (auto replaced = hook->replace(*object_->progs.kernel_path); !replaced) return replaced;
     }
     if (found == Found::fitting) take_up_contents();
     return {};
   }
 
-  Result<void> attach(std::uint32_t interface_index) override {
-    if (links_.contains(interface_index)) return {};
-    const auto options = libbpf_options<bpf_tcx_opts>();
-    Link link(bpf_program__attach_tcx(object_->progs.kernel_path, static_cast<int>(interface_index), &options));
-    if (!link) {
-      const int code = errno;
-      return std::unexpected(kernel_refused(fmt::format("attaching to interface {} refused", interface_name(interface_index)), code));
-    }
-    if (pins_) {
-      const std::string path = pins_->link_path(interface_index);
-      if (const int answer = bpf_link__pin(link.get(), path.c_str()); answer != 0) {
-        return std::unexpected(kernel_refused(fmt::format("pinning the link {} refused", path), -answer));
-      }
-    }
-    links_.emplace(interface_index, std::move(link));
-    return {};
+  Result<TcWay> attach(std::uint32_t interface_index) override {
+    if (const auto known = hooks_.find(interface_index); known != hooks_.end()) return known->second->way();
+    auto hook = attach_hook(*object_->progs.kernel_path, interface_index, HookOwner{.pins = pins_ ? &*pins_ : nullptr, .folder = folder_});
+    if (!hook) return std::unexpected(hook.error());
+    return hooks_.emplace(interface_index, std::move(*hook)).first->second->way();
   }
 
   void detach(std::uint32_t interface_index) override {
-    const auto link = links_.find(interface_index);
-    if (link == links_.end()) return;
-    bpf_link__detach(link->second.get());
-    if (pins_) ::unlink(pins_->link_path(interface_index).c_str());
-    links_.erase(link);
+    const auto hook = hooks_.find(interface_index);
+    if (hook == hooks_.end()) return;
+    hook->second->detach();
+    hooks_.erase(hook);
   }
 
   Result<void> withdraw() override {
@@ -121,7 +104,7 @@ class EbpfPath final : public KernelPath {
 
   std::vector<std::uint32_t> attached() const override {
     std::vector<std::uint32_t> indices;
-    for (const auto& [index, link] : links_) indices.push_back(index);
+    for (const auto& [index, hook] : hooks_) indices.push_back(index);
     return indices;
   }
 
@@ -297,7 +280,7 @@ class EbpfPath final : public KernelPath {
     }
     for (const PathAddress& address : keys_of<PathAddress>(object_->maps.path_locals)) locals_.push_back(endpoint_of(address, 0).ip_text());
     std::vector<std::string> names;
-    for (const auto& [index, link] : links_) names.push_back(interface_name(index));
+    for (const auto& [index, hook] : hooks_) names.push_back(interface_name(index));
     remarks_.push_back(fmt::format("took up what an earlier usher left in {}, {}, flows: {}; its programs were replaced in place", pins_->folder(),
                                    names.empty() ? "attached to no interface" : fmt::format("on {}", fmt::join(names, ", ")), active()));
   }
@@ -349,11 +332,12 @@ class EbpfPath final : public KernelPath {
   }
 
   Object object_;
+  const std::string folder_;
   std::optional<PathPins> pins_;
   std::vector<std::string> remarks_;
   std::vector<std::pair<std::uint32_t, KernelBackend>> left_backends_;
   std::vector<Endpoint> left_services_;
-  std::map<std::uint32_t, Link> links_;
+  PathHooks hooks_;
   std::map<std::string, std::uint32_t> places_;  ///< of the services in path_tables
   std::vector<std::string> locals_;
   std::vector<PathCounts> per_cpu_;
@@ -369,7 +353,8 @@ std::optional<PathPins> take_folder(const std::string& folder, std::vector<std::
   return std::nullopt;
 }
 
-Result<std::unique_ptr<KernelPath>> finish(Object object, std::optional<PathPins> pins, Found found, std::vector<std::string> remarks) {
+Result<std::unique_ptr<KernelPath>> finish(Object object, const std::string& folder, std::optional<PathPins> pins, Found found,
+                                           std::vector<std::string> remarks) {
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 1) return std::unexpected(system_error("counting CPUs refused", -cpus));
   if (found == Found::foreign) {
@@ -378,14 +363,16 @@ Result<std::unique_ptr<KernelPath>> finish(Object object, std::optional<PathPins
   if (pins && found != Found::fitting) {
     if (auto pinned = pin_maps(*object->obj, *pins); !pinned) {
       remarks.push_back(fmt::format("kernel flows won't outlive this process: {}", pinned.error().message));
+      // Unpinned, a link goes by itself; a filter would be nobody's.
+      if (auto off = take_hooks_off(*pins); !off) remarks.push_back(off.error().message);
       if (auto cleared = pins->clear(); !cleared) remarks.push_back(cleared.error().message);
       pins.reset();
     }
   }
-  auto path = std::make_unique<EbpfPath>(std::move(object), static_cast<std::size_t>(cpus), std::move(remarks));
+  auto path = std::make_unique<EbpfPath>(std::move(object), static_cast<std::size_t>(cpus), folder, std::move(remarks));
   if (pins) {
-    auto links = take_up_links(*pins);
-    if (auto settled = path->settle(std::move(*pins), found, std::move(links)); !settled) return std::unexpected(settled.error());
+    auto hooks = take_up_hooks(*pins);
+    if (auto settled = path->settle(std::move(*pins), found, std::move(hooks)); !settled) return std::unexpected(settled.error());
   }
   return path;
 }
@@ -412,7 +399,7 @@ Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& op
     if (pins && found == Found::nothing) static_cast<void>(pins->clear());
     return std::unexpected(refused);
   }
-  return finish(std::move(object), std::move(pins), found, std::move(remarks));
+  return finish(std::move(object), options.pin_folder, std::move(pins), found, std::move(remarks));
 }
 
 }  // namespace usher

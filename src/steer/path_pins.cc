@@ -20,6 +20,19 @@ namespace {
 
 constexpr long bpf_file_system = 0xcafe4a11;  // BPF_FS_MAGIC of linux/magic.h, newer than some C libraries' copies
 constexpr std::string_view link_prefix = "link_";
+constexpr std::string_view filter_prefix = "filter_";
+
+std::string_view prefix_of(PathPins::HookKind kind) {
+  switch (kind) {
+    case PathPins::HookKind::link:
+      return link_prefix;
+    case PathPins::HookKind::filter:
+      return filter_prefix;
+  }
+  return link_prefix;
+}
+
+bool of_a_hook(std::string_view name) { return name.starts_with(link_prefix) || name.starts_with(filter_prefix); }
 
 bool same_place(const Fd& opened, const std::string& path) {
   struct stat one {};
@@ -37,10 +50,11 @@ std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
-/// "link_NETWORK_INDEX".
-bool read_link_name(std::string_view name, PathPins::LinkPin& pin) {
-  if (!name.starts_with(link_prefix)) return false;
-  name.remove_prefix(link_prefix.size());
+/// "link_NETWORK_INDEX" or "filter_NETWORK_INDEX".
+bool read_hook_name(std::string_view name, PathPins::HookPin& pin) {
+  if (!of_a_hook(name)) return false;
+  pin.kind = name.starts_with(link_prefix) ? PathPins::HookKind::link : PathPins::HookKind::filter;
+  name.remove_prefix(prefix_of(pin.kind).size());
   const char* const end = name.data() + name.size();
   const auto network = std::from_chars(name.data(), end, pin.network);
   if (network.ec != std::errc{} || network.ptr == end || *network.ptr != '_') return false;
@@ -81,30 +95,30 @@ Result<PathPins> PathPins::make(const std::string& folder) {
 
 std::string PathPins::map_path(std::string_view map) const { return fmt::format("{}/{}", folder_, map); }
 
-std::string PathPins::link_path(std::uint32_t interface_index) const {
-  return fmt::format("{}/{}{}_{}", folder_, link_prefix, own_network(), interface_index);
+std::string PathPins::hook_path(HookKind kind, std::uint32_t interface_index) const {
+  return fmt::format("{}/{}{}_{}", folder_, prefix_of(kind), own_network(), interface_index);
 }
 
 std::vector<std::string> PathPins::maps() const {
   std::vector<std::string> paths;
   for (const std::string& name : names_in(folder_)) {
-    if (!name.starts_with(link_prefix)) paths.push_back(folder_ + "/" + name);
+    if (!of_a_hook(name)) paths.push_back(folder_ + "/" + name);
   }
   return paths;
 }
 
-std::vector<PathPins::LinkPin> PathPins::links() const {
-  std::vector<LinkPin> found;
+std::vector<PathPins::HookPin> PathPins::hooks() const {
+  std::vector<HookPin> found;
   for (const std::string& name : names_in(folder_)) {
-    LinkPin pin{.path = folder_ + "/" + name};
-    if (read_link_name(name, pin)) found.push_back(std::move(pin));
+    HookPin pin{.path = folder_ + "/" + name};
+    if (read_hook_name(name, pin)) found.push_back(std::move(pin));
   }
   return found;
 }
 
 Result<void> PathPins::clear() {
   std::vector<std::string> names = names_in(folder_);
-  std::ranges::sort(names, std::greater{}, [](const std::string& name) { return name.starts_with(link_prefix); });  // links first
+  std::ranges::sort(names, std::greater{}, of_a_hook);
   for (const std::string& name : names) {
     const std::string path = folder_ + "/" + name;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_system(fmt::format("can't unpin {}", path));

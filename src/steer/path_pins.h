@@ -1,4 +1,4 @@
-// PathPins: the folder of a BPF file system in which a kernel datapath's maps and links outlive the process that made them.
+// PathPins: the folder of a BPF file system in which a kernel datapath's maps and hooks outlive the process that made them.
 #pragma once
 
 #include <cstdint>
@@ -19,19 +19,23 @@ class PathPins {
   /// The same of a folder that is there.
   static Result<PathPins> take(const std::string& folder);
 
-  struct LinkPin {
+  /// What is pinned of an interface: its tcx link, which holds the program there, or the program of its filter, which stays by itself.
+  enum class HookKind { link, filter };
+
+  struct HookPin {
     std::string path;
+    HookKind kind = HookKind::link;
     std::uint32_t interface_index = 0;
     std::uint64_t network = 0;  ///< the network namespace (its inode) in which that interface is
   };
 
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
   [[nodiscard]] std::string map_path(std::string_view map) const;
-  /// A link of this process's network namespace.
-  [[nodiscard]] std::string link_path(std::uint32_t interface_index) const;
+  /// A hook of this process's network namespace.
+  [[nodiscard]] std::string hook_path(HookKind kind, std::uint32_t interface_index) const;
   [[nodiscard]] std::vector<std::string> maps() const;  ///< paths
-  [[nodiscard]] std::vector<LinkPin> links() const;
-  /// Unpins everything, links first, and removes the folder, where that is allowed. The error names what stayed.
+  [[nodiscard]] std::vector<HookPin> hooks() const;
+  /// Unpins everything, hooks first, and removes the folder, where that is allowed. The error names what stayed.
   Result<void> clear();
 
  private:

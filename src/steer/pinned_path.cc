@@ -7,8 +7,6 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <net/if.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,7 +16,7 @@
 #include <vector>
 
 #include "steer/libbpf_log.h"
-#include "steer/libbpf_options.h"
+#include "steer/path_hook.h"
 #include "steer/pinned_path.h"
 #include "usher/base/fd.h"
 
@@ -54,25 +52,10 @@ bool of_this_abi(const Fd& settings) {
   return bpf_map_lookup_elem(settings.number(), &key, &value) == 0 && value.abi == PATH_ABI;
 }
 
-struct LinkState {
-  std::uint32_t interface_index = 0;  ///< 0: the interface is gone, or it was detached
-  Fd link;
-};
-
-Result<LinkState> look_at_link(const std::string& path) {
-  LinkState state{.link = Fd(bpf_obj_get(path.c_str()))};
-  if (!state.link) return std::unexpected(kernel_refused(fmt::format("opening {} refused", path), errno));
-  bpf_link_info known{};
-  __u32 length = sizeof known;
-  if (bpf_obj_get_info_by_fd(state.link.number(), &known, &length) != 0) return std::unexpected(kernel_refused("asking a link refused", errno));
-  state.interface_index = known.xdp.ifindex;  // at the place of tcx.ifindex, which older headers lack
-  return state;
-}
-
 }  // namespace
 
 Result<Found> take_up_maps(bpf_object& object, const PathPins& pins) {
-  if (pins.maps().empty()) return pins.links().empty() ? Found::nothing : Found::foreign;
+  if (pins.maps().empty()) return pins.hooks().empty() ? Found::nothing : Found::foreign;
   std::vector<std::pair<bpf_map*, Fd>> pinned;
   std::set<std::string> known;
   for (bpf_map* map : maps_that_last(object)) {
@@ -106,53 +89,15 @@ Result<void> pin_maps(bpf_object& object, const PathPins& pins) {
   return {};
 }
 
-std::map<std::uint32_t, Link> take_up_links(const PathPins& pins) {
-  std::map<std::uint32_t, Link> taken;
-  const std::uint64_t network = own_network();
-  for (const PathPins::LinkPin& pin : pins.links()) {
-    const auto state = look_at_link(pin.path);
-    Link link(state && pin.network == network && state->interface_index == pin.interface_index ? bpf_link__open(pin.path.c_str()) : nullptr);
-    if (link) {
-      taken.emplace(pin.interface_index, std::move(link));
-      continue;
-    }
-    // Of a network namespace that this isn't, or of an interface that is gone: unpinned, it goes.
-    if (state) bpf_link_detach(state->link.number());
-    ::unlink(pin.path.c_str());
-  }
-  return taken;
-}
-
-Result<void> replace_program(bpf_link& link, const bpf_program& program) {
-  const auto options = libbpf_options<bpf_link_update_opts>();
-  if (bpf_link_update(bpf_link__fd(&link), bpf_program__fd(&program), &options) == 0) return {};
-  const int code = errno;
-  return std::unexpected(kernel_refused("replacing a program in place refused", code));
-}
-
 Result<std::string> remove_kernel_path(const std::string& pin_folder) {
   libbpf_set_print(print_to_debug_log);
   auto pins = PathPins::take(pin_folder);
   if (!pins) return std::unexpected(pins.error());
-  std::vector<std::string> interfaces;
-  std::size_t gone = 0;
-  for (const PathPins::LinkPin& pin : pins->links()) {
-    const auto state = look_at_link(pin.path);
-    if (!state) return std::unexpected(state.error());
-    if (state->interface_index == 0) {
-      ++gone;
-      continue;
-    }
-    char name[IF_NAMESIZE] = {};
-    const bool here = pin.network == own_network() && ::if_indextoname(state->interface_index, name) != nullptr;
-    bpf_link_detach(state->link.number());
-    interfaces.push_back(here ? name : fmt::format("interface {} of another network namespace", state->interface_index));
-  }
+  const auto said = take_hooks_off(*pins);
+  if (!said) return said;
   const std::size_t maps = pins->maps().size();
   if (auto cleared = pins->clear(); !cleared) return std::unexpected(cleared.error());
-  std::string said = interfaces.empty() ? "nothing was attached" : fmt::format("detached from {}", fmt::join(interfaces, ", "));
-  if (gone != 0) said += fmt::format(" ({} more on interfaces that are gone)", gone);
-  return fmt::format("{}; unpinned {} maps from {}", said, maps, pin_folder);
+  return fmt::format("{}; unpinned {} maps from {}", *said, maps, pin_folder);
 }
 
 }  // namespace usher

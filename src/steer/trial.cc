@@ -15,7 +15,6 @@
 
 #include "steer/libbpf_log.h"
 #include "usher/base/fd.h"
-#include "usher/steer/kernel_path.h"
 
 namespace usher {
 namespace {
@@ -43,7 +42,7 @@ std::string own_group() {
 
 }  // namespace
 
-Result<void> try_kernel_path() {
+Result<TcWay> try_kernel_path() {
   const auto path = load_kernel_path({.flows_max = 64, .half_open_max = 64, .pin_folder = ""});
   if (!path) return std::unexpected(path.error());
   const unsigned loopback = ::if_nametoindex("lo");
@@ -71,7 +70,7 @@ Result<void> try_sock_ops() {
 #else
 
 namespace usher {
-Result<void> try_kernel_path() { return fail("built without eBPF"); }
+Result<TcWay> try_kernel_path() { return fail("built without eBPF"); }
 Result<void> try_sock_ops() { return fail("built without eBPF"); }
 }  // namespace usher
 

@@ -2,7 +2,6 @@
 import contextlib
 import json
 import pathlib
-import re
 import shutil
 import socket
 import struct
@@ -11,135 +10,20 @@ import subprocess
 import pytest
 
 from usher_test.clients import SteadyLoad, ending, exchange_once, receive_line
-from usher_test.network import Address
-from usher_test.peers import NameServers, needs, require_separate
+from usher_test.life import BOTH_WAYS, live, pinning  # noqa: F401
+from usher_test.peers import needs
 from usher_test.streams import Strand, digest_of, hash_stream, send_stream
-from usher_test.toml import config, listener, pool
 from usher_test.usher import BINARY
 from usher_test.waiting import eventually
 
-BPF_FILE_SYSTEM = "/sys/fs/bpf"
-RESERVED_PORTS = "40000-49999"
 OTHER_ABI = 4000000000
 # A multiplier of the program's hash: with another one in its place, the same binary has a program of another version.
 HASH_MULTIPLIER, OTHER_MULTIPLIER = struct.pack("<I", 0x45D9F3B), struct.pack("<I", 0x45D9F3D)
 
 
-@pytest.fixture(scope="module")
-def pinning(network):
-    """A BPF file system, mounted for as long as these tests last where there is none."""
-    require_separate(network)
-    needs("bpftool")
-    mounted = any(line.split()[1:3] == [BPF_FILE_SYSTEM, "bpf"] for line in open("/proc/mounts", encoding="utf-8"))
-    if not mounted:
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", BPF_FILE_SYSTEM], capture_output=True, text=True, timeout=20)
-        if done.returncode != 0:
-            pytest.skip(f"no BPF file system can be mounted ({done.stderr.strip()})")
-    before = network.balancer.sysctl("net.ipv4.ip_local_reserved_ports")
-    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", RESERVED_PORTS)
-    yield
-    network.balancer.sysctl("net.ipv4.ip_local_reserved_ports", before)
-    if not mounted:
-        subprocess.run(["umount", BPF_FILE_SYSTEM], check=True, timeout=20)
-
-
-class Life:
-    """An usher of the kernel datapath, what it pinned, and its end by kill -9."""
-
-    def __init__(self, bench, network, make_usher, names=("a", "b"), **options):
-        self.bench, self.network = bench, network
-        self.servers = NameServers(bench, list(names))
-        self.front = Address(network.balancer.ip4, next(iter(self.servers.addresses.values())).port)
-        self.usher = make_usher(self.config(**options))
-        self.folder = pathlib.Path(re.search(r"/sys/fs/bpf/usher-\w+", self.cleanup()).group())
-        self.usher.start()
-        self.served_by("kernel")
-
-    def config(self, pairs=None, datapath="kernel", drain_timeout="5s", **pool_keys):
-        return config(listener(self.front.text, datapath=datapath), pool(pairs or self.servers.pairs, **{"algorithm": "two_choices", **pool_keys}),
-                      drain_timeout=drain_timeout)
-
-    def served_by(self, datapath):
-        def check():
-            row = self.usher.get("/api/v1/listeners")["listeners"][0]
-            assert row["datapath"] == datapath, row
-            return True
-        eventually(check, 5)
-
-    def connect(self):
-        """A connection, and who answers it."""
-        connected = self.network.client.connect(self.front)
-        return connected, receive_line(connected)
-
-    def through_kernel(self):
-        return self.usher.active() == 0
-
-    def kill(self):
-        self.usher.process.kill()
-        self.usher.admin_path.unlink()  # the next one's answers are not to be taken for this one's refusals
-
-    def start_again(self, binary=None, datapath="kernel"):
-        """The next daemon of the same file."""
-        if binary:
-            self.usher.binary = binary
-        self.usher.launch()
-        self.usher.process.wait_until(self.serving, 15, "serving")
-        self.served_by(datapath)
-        self.usher.descriptors_at_start = min(self.usher.own_descriptors() for _ in range(5))
-
-    def serving(self):
-        with contextlib.suppress(ConnectionError, FileNotFoundError):
-            return self.usher.get("/api/v1/status")["phase"] == "serving"
-
-    def cleanup(self, status=0):
-        done = self.bench.run([BINARY, "run", "--cleanup", "-c", self.usher.config_path], place=self.network.balancer, status=status)
-        return done.stdout + done.stderr
-
-    def events(self):
-        return [event["message"] for event in self.usher.get("/api/v1/events")["events"]]
-
-    def said(self, words):
-        return [message for message in self.events() if words in message]
-
-    def links(self):
-        """{number of the link: number of its program}, of what is pinned."""
-        found = {}
-        for path in self.folder.glob("link_*"):
-            # Its status says whether it could list who holds the link, too.
-            one = json.loads(self.bench.run(["bpftool", "-j", "link", "show", "pinned", path], place=self.network.balancer, status=None).stdout)
-            found[one["id"]] = one["prog_id"]
-        return found
-
-    def tag(self, program):
-        return json.loads(self.bench.run(["bpftool", "-j", "prog", "show", "id", program]).stdout)["tag"]
-
-    def nothing_left(self):
-        assert not self.folder.exists(), sorted(self.folder.iterdir())
-        shown = json.loads(self.bench.run(["bpftool", "-j", "net", "show"], place=self.network.balancer).stdout)
-        assert not [one for one in shown[0]["tc"] if one["name"] == "kernel_path"], shown
-        return True
-
-
-@pytest.fixture
-def live(request, bench, network, make_usher, pinning):
-    made = []
-
-    def make(**options):
-        made.append(Life(bench, network, make_usher, **options))
-        return made[-1]
-
-    yield make
-    failed = not request.node.report_call.passed
-    for one in made:
-        if failed:
-            one.usher.process.kill()
-        if not one.usher.process.running():
-            one.usher.ended = True
-            one.cleanup()
-
-
-def test_kill_9_under_load_is_noticed_by_no_flow(live):
-    it = live()
+@BOTH_WAYS
+def test_kill_9_under_load_is_noticed_by_no_flow(live, way):
+    it = live(way=way)
     total = 256 << 20
     with SteadyLoad(it.network.client, it.front, per_second=100) as load:
         connected, name = it.connect()
@@ -159,8 +43,9 @@ def test_kill_9_under_load_is_noticed_by_no_flow(live):
     assert it.said("took up what an earlier usher left")
 
 
-def test_a_new_daemon_takes_up_flows_tables_and_links(live):
-    it = live(algorithm="maglev")
+@BOTH_WAYS
+def test_a_new_daemon_takes_up_flows_tables_and_links(live, way):
+    it = live(way=way, algorithm="maglev")
     connected, name = it.connect()
     links = it.links()
     assert len(links) == 2
@@ -170,6 +55,7 @@ def test_a_new_daemon_takes_up_flows_tables_and_links(live):
     again = it.links()
     assert again.keys() == links.keys(), "the links are the old ones"
     assert not set(again.values()) & set(links.values()), "the programs are new"
+    assert {hook.program for hook in it.hooks()} == set(again.values()), "and these are attached"
     with connected:
         connected.sendall(b"still here\n")
         assert receive_line(connected) == "still here"
@@ -212,8 +98,9 @@ def other_version(bench):
     return path
 
 
-def test_a_program_of_another_version_is_replaced_in_place(live, bench):
-    it = live()
+@BOTH_WAYS
+def test_a_program_of_another_version_is_replaced_in_place(live, bench, way):
+    it = live(way=way)
     connected, _ = it.connect()
     before = it.links()
     tags = {it.tag(program) for program in before.values()}
@@ -277,8 +164,9 @@ def test_a_start_that_is_killed_at_any_bpf_call_leaves_what_the_next_can_use(liv
     assert it.links()
 
 
-def test_cleanup_takes_away_what_a_killed_one_left(live):
-    it = live()
+@BOTH_WAYS
+def test_cleanup_takes_away_what_a_killed_one_left(live, way):
+    it = live(way=way)
     assert "a running usher has" in it.cleanup(status=1)
     it.kill()
     said = it.cleanup()
@@ -287,8 +175,9 @@ def test_cleanup_takes_away_what_a_killed_one_left(live):
     assert "nothing was left" in it.cleanup()
 
 
-def test_a_drain_waits_for_kernel_flows_and_leaves_nothing(live):
-    it = live(drain_timeout="20s")
+@BOTH_WAYS
+def test_a_drain_waits_for_kernel_flows_and_leaves_nothing(live, way):
+    it = live(way=way, drain_timeout="20s")
     connected, _ = it.connect()
     it.usher.terminate()
     it.usher.process.wait_until(lambda: "1 kernel flow have" in it.usher.process.output(), 5, "draining")
@@ -314,8 +203,9 @@ def test_a_drain_says_how_many_flows_are_left_at_its_end(live):
         one.close()
 
 
-def test_a_reload_to_the_proxy_and_back_loses_no_flow(live):
-    it = live()
+@BOTH_WAYS
+def test_a_reload_to_the_proxy_and_back_loses_no_flow(live, way):
+    it = live(way=way)
     old, _ = it.connect()
     with SteadyLoad(it.network.client, it.front, per_second=100) as load:
         it.usher.reload(it.config(datapath="proxy"))
@@ -339,8 +229,9 @@ def test_a_reload_to_the_proxy_and_back_loses_no_flow(live):
     eventually(lambda: it.usher.active() == 0, 5)
 
 
-def test_a_proxy_after_a_killed_kernel_datapath_lets_its_flows_end(live):
-    it = live()
+@BOTH_WAYS
+def test_a_proxy_after_a_killed_kernel_datapath_lets_its_flows_end(live, way):
+    it = live(way=way)
     connected, _ = it.connect()
     it.kill()
     it.usher.write(it.config(datapath="proxy"))
@@ -352,10 +243,11 @@ def test_a_proxy_after_a_killed_kernel_datapath_lets_its_flows_end(live):
     assert exchange_once(it.network.client, it.front) in ("a", "b")
 
 
-def test_two_ushers_on_one_host_do_not_meet(live, make_usher):
-    it = live()
+@BOTH_WAYS
+def test_two_ushers_on_one_host_do_not_meet(live, make_usher, way):
+    it = live(way=way)
     connected, _ = it.connect()
-    other = live()
+    other = live(way=way)
     assert other.folder != it.folder
     other.usher.stop()
     assert not other.folder.exists()

@@ -10,9 +10,10 @@ import pytest
 
 from usher_test import peers
 from usher_test.clients import ending, exchange_many, exchange_once, receive_all, receive_exactly, receive_line, reset_on_close
-from usher_test.kernel import FAMILIES, MODES, KernelFront, added, ip, near_backend, way_back
+from usher_test.kernel import FAMILIES, MODES, KernelFront, added, ip, near_backend, way_back, without_clsact
 from usher_test.flood import SYN, Wire
 from usher_test.network import Address, address_of, fresh_address
+from usher_test.packets import WAYS
 from usher_test.streams import Strand, digest_of, hash_stream, send_stream
 from usher_test.toml import config, listener, pool
 from usher_test.waiting import SLOWNESS, eventually
@@ -31,6 +32,8 @@ def served(bench, network, start_usher):
     with contextlib.ExitStack() as ways:
         def make(backends, family=socket.AF_INET, mode="nat", **options):
             ways.enter_context(way_back(network, mode, family))  # one front a test
+            if options.get("way") == "clsact":
+                ways.callback(without_clsact, network.balancer)
             return KernelFront(bench, network, start_usher, backends, family, mode, **options)
         yield make
 
@@ -55,11 +58,12 @@ def sha256_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("way", WAYS)
 @MODES
 @FAMILIES
-def test_curl_moves_a_big_file_both_ways(bench, network, served, family, mode):
+def test_curl_moves_a_big_file_both_ways(bench, network, served, family, mode, way):
     server, digest = file_server(bench, family)
-    it = served([server.address.text], family, mode)
+    it = served([server.address.text], family, mode, way=way)
     got = bench.path("got")
     curl(bench, network, "-o", got, f"http://{it.front.text}/big")
     assert sha256_of(got) == digest

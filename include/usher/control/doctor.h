@@ -49,6 +49,7 @@ struct HostFacts {
   bool may_net_admin = false;  ///< CAP_NET_ADMIN
   std::optional<Error> reuseport;
   std::optional<Error> kernel_path;
+  bool clsact = false;  ///< it attaches by a clsact filter: the kernel has no tcx
   std::optional<Error> sock_ops;
   bool btf = false;
   bool bpf_file_system = false;

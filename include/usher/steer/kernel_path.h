@@ -57,22 +57,28 @@ struct KernelBackendCounts {
   std::uint64_t active = 0;
 };
 
+/// How a program is attached to an interface: by a tcx link, or, where the kernel is older than those (6.6), by a filter of its clsact qdisc.
+enum class TcWay : std::uint8_t { tcx, clsact };
+/// Of such filters. tc(8) gives one without a priority 49152, the next one 49151, and so on: a lower number is asked first.
+constexpr std::uint32_t filter_priority = 50'000;
+
 struct KernelPathOptions {
   std::uint32_t flows_max = 200'000;      ///< flows, both directions counted as one
   std::uint32_t half_open_max = 32'768;
-  /// Where maps and links are pinned, in a mounted BPF file system, so that flows outlive this process; empty: they don't.
+  /// Where maps and hooks are pinned, in a mounted BPF file system, so that flows outlive this process; empty: they don't.
   std::string pin_folder;
 };
 
 /// Owned by the control thread; not thread safe. What it has set stays in the kernel until it is changed; what it has attached stays until
 /// detach() or withdraw(), or, where it isn't pinned, until it is destroyed. Pinned, both outlive the process, and the next load_kernel_path()
-/// takes them up. Sources: bpf(2), tcx (kernel/bpf/tcx.c), bpf-helpers(7).
+/// takes them up. Sources: bpf(2), tcx (kernel/bpf/tcx.c), tc-bpf(8), bpf-helpers(7).
 class KernelPath {
  public:
   virtual ~KernelPath() = default;
 
-  /// From here on packets that come in there meet the program. Already attached: nothing happens. Errors name the interface.
-  virtual Result<void> attach(std::uint32_t interface_index) = 0;
+  /// From here on packets that come in there meet the program. Already attached: nothing happens. Answers which way it is. Errors name the
+  /// interface.
+  virtual Result<TcWay> attach(std::uint32_t interface_index) = 0;
   virtual void detach(std::uint32_t interface_index) = 0;
   [[nodiscard]] virtual std::vector<std::uint32_t> attached() const = 0;
   /// Takes the programs off every interface and unpins everything: flows end here. The error names what stayed pinned.
@@ -106,12 +112,14 @@ class KernelPath {
 };
 
 /// Loads the programs. Where `pin_folder` has maps of this ABI and shape, they are taken up with the flows in them, and the programs on the
-/// links that are pinned there are replaced in place; what doesn't fit is replaced whole, and its flows end. Where nothing can be pinned it
-/// works all the same, and remarks() says why. The error says what is missing: privilege, the kernel's age.
+/// interfaces whose hooks are pinned there are replaced in place; what doesn't fit is replaced whole, and its flows end. Where nothing can be
+/// pinned it works all the same, and remarks() says why. The error says what is missing: privilege, the kernel's age.
 Result<std::unique_ptr<KernelPath>> load_kernel_path(const KernelPathOptions& options);
 
 /// Whether an earlier process has left something there.
 bool kernel_path_is_left(const std::string& pin_folder);
+/// The interfaces of this network namespace that have a clsact filter of who has that folder, pinned or not.
+std::vector<std::string> interfaces_with_filters(const std::string& pin_folder);
 /// Detaches and unpins it: its flows end. Answers what was done, in a sentence. The error says why not: a process that runs has it, privilege.
 Result<std::string> remove_kernel_path(const std::string& pin_folder);
 

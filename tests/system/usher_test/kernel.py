@@ -12,8 +12,8 @@ import subprocess
 import pytest
 
 from .network import fresh_address
-from .packets import Program
-from .peers import require_separate
+from .packets import WAYS, Program
+from .peers import needs, require_separate
 from .toml import config, listener, pool
 
 # enum PathVerdict of usher/steer/path_abi.h.
@@ -65,7 +65,13 @@ def way_back(network, mode, family):
         yield
 
 
-def _bpf(command, attributes):
+def without_clsact(place):
+    """usher leaves the qdisc, which could be another's."""
+    for device in ("to1", "to2"):
+        subprocess.run(place.command([needs("tc"), "qdisc", "del", "dev", device, "clsact"]), capture_output=True, timeout=20)
+
+
+def bpf(command, attributes):
     answer = _libc.syscall(BPF_SYSTEM_CALL[platform.machine()], command, attributes, len(attributes))
     if answer < 0:
         number = ctypes.get_errno()
@@ -76,11 +82,11 @@ def _bpf(command, attributes):
 def run_syscall_program(number, argument_bytes):
     """Runs a program of type BPF_PROG_TYPE_SYSCALL on zeros; its argument afterwards, which bpftool doesn't show."""
     argument = ctypes.create_string_buffer(argument_bytes)
-    descriptor = _bpf(BPF_PROG_GET_FD_BY_ID, ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12))
+    descriptor = bpf(BPF_PROG_GET_FD_BY_ID, ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12))
     try:
         # union bpf_attr.test: prog_fd, retval, data sizes and pointers, repeat, duration, ctx_size_in, ctx_size_out, ctx_in, ctx_out.
         attributes = struct.pack("=4I2Q4I2Q", descriptor, 0, 0, 0, 0, 0, 0, 0, argument_bytes, 0, ctypes.addressof(argument), 0)
-        _bpf(BPF_PROG_TEST_RUN, ctypes.create_string_buffer(attributes, len(attributes)))
+        bpf(BPF_PROG_TEST_RUN, ctypes.create_string_buffer(attributes, len(attributes)))
     finally:
         os.close(descriptor)
     return argument.raw
@@ -90,7 +96,7 @@ class KernelFront:
     """An usher with one listener, web, on the kernel datapath. REQUIRES: separate namespaces."""
 
     def __init__(self, bench, network, start_usher, backends, family=socket.AF_INET, mode="nat", bind=None, pools=None, listener_keys=None,
-                 global_keys=None, beside=None, **pool_keys):
+                 global_keys=None, beside=None, way="tcx", **pool_keys):
         """`beside`: (listener, pool), tables of the configuration, for a second front."""
         require_separate(network)
         self.network, self.family, self.mode = network, family, mode
@@ -100,7 +106,7 @@ class KernelFront:
         self.global_keys = {"workers": 1, **(global_keys or {})}
         self.beside = beside
         self.bench = bench
-        self.usher = start_usher(self.config(backends))
+        self.usher = start_usher(self.config(backends), environment=WAYS[way])
         assert self.choice()[0] == "kernel", self.choice()
         self.program = Program(bench)
 

@@ -1,4 +1,5 @@
 """Runs the kernel datapath's program on one packet (BPF_PROG_TEST_RUN, by bpftool), in the balancer's namespace."""
+import collections
 import json
 import re
 import struct
@@ -14,16 +15,26 @@ BACKEND_FLAGS_AT = 40
 CONTEXT_BYTES, INGRESS_AT, INTERFACE_AT, GSO_SIZE_AT = 192, 36, 40, 176
 
 
+Hook = collections.namedtuple("Hook", "device index program")
+# The variable's other value stands for what usher does by itself (CONTRIBUTING.md).
+WAYS = {"tcx": {}, "clsact": {"USHER_TC_ATTACH": "clsact"}}
+
+
+def attached_hooks(bench, place):
+    """Each kernel_path on packets that come in, by a tcx link or a clsact filter."""
+    shown = json.loads(bench.run(["bpftool", "-j", "net", "show"], place=place).stdout)[0]["tc"]
+    return [Hook(one["devname"], one["ifindex"], one.get("prog_id", one.get("id"))) for one in shown if one["name"].split(":")[0] == "kernel_path"]
+
+
 class Program:
     """The program that an usher has attached to the balancer's interfaces. REQUIRES: separate namespaces."""
 
     def __init__(self, bench):
         needs("bpftool")
         self.bench, self.place = bench, bench.net.balancer
-        attached = json.loads(bench.run(["bpftool", "-j", "net", "show"], place=self.place).stdout)
-        self.links = [one for one in attached[0]["tc"] if one["name"] == "kernel_path"]
-        assert self.links, f"kernel_path isn't attached: {attached}"
-        self.number = self.links[0]["prog_id"]
+        self.hooks = attached_hooks(bench, self.place)
+        assert self.hooks, "kernel_path isn't attached"
+        self.number = self.hooks[0].program
         shown = json.loads(bench.run(["bpftool", "-j", "prog", "show", "id", self.number]).stdout)
         self.maps, self.macs = {}, {}
         for number in shown["map_ids"]:
@@ -31,7 +42,7 @@ class Program:
             self.maps[one["name"]] = number
 
     def interface(self, name):
-        return next(one["ifindex"] for one in self.links if one["devname"] == name)
+        return next(one.index for one in self.hooks if one.device == name)
 
     def mac(self, name):
         """What packets that come in there must be sent to."""

@@ -97,6 +97,18 @@ TEST_CASE("doctor: without the privilege a file that insists on the kernel lacks
   CHECK(finding(judge_host(facts, one_listener(Datapath::proxy)), "listener web").fitness == Fitness::ok);
 }
 
+TEST_CASE("doctor: a kernel without tcx has the kernel datapath all the same") {
+  HostFacts facts = healthy();
+  facts.clsact = true;
+  const auto tcx = finding(judge_host(facts, std::nullopt), "tcx");
+  CHECK(tcx.fitness == Fitness::degraded);
+  CHECK(tcx.says.find("clsact") != std::string::npos);
+  CHECK_FALSE(tcx.cure.empty());
+  CHECK(finding(judge_host(facts, one_listener(Datapath::kernel)), "listener web").fitness == Fitness::ok);
+  facts.kernel_path = Error{"attaching to interface lo by a clsact filter refused: No such file or directory", ENOENT};
+  CHECK(finding(judge_host(facts, std::nullopt), "tcx").fitness == Fitness::missing);
+}
+
 TEST_CASE("doctor: an obstacle of a listener is said in its own line") {
   HostFacts facts = healthy();
   facts.obstacles = {{"web", "backend a is on this machine", "say so"}};
